@@ -1,0 +1,145 @@
+// Package platform is the contract between the engine and the connectors. A connector describes requests and reads answers;
+// the engine owns every loop, the client (package apiclient) every wait, token, time-out and try.
+//
+// A connector imports this package and ads, and nothing else of adsync.
+package platform
+
+import (
+	"context"
+	"iter"
+	"net/http"
+	"time"
+
+	"adsync/internal/ads"
+)
+
+// Platform is one ad platform as one connection sees it. Spec and Classify are pure; Accounts and Step do I/O, and only
+// through the Caller. A Platform is used by many goroutines at once.
+type Platform interface {
+	Spec() Spec
+
+	// Classify is called for every answer, good or bad, before anybody reads its body as data.
+	Classify(Reply) Verdict
+
+	// Accounts yields the ad accounts that the connection can read. A platform without that notion yields one.
+	Accounts(ctx context.Context, api Caller) iter.Seq2[ads.Account, error]
+
+	// Step reads one page of a listing, from the place that t.Cursor names (empty: the beginning), and calls emit once for
+	// each item of the page in its order. It keeps nothing between calls: a step done twice emits the same page.
+	// An error of emit is returned as it is.
+	Step(ctx context.Context, api Caller, t Task, emit func(ads.Record) error) (Next, error)
+}
+
+// Follower is a Platform that needs one more call per listed record. The record counts as synced, and is stored, only when
+// Follow has returned nil. Follow may be called twice for one record when a process dies in between.
+type Follower interface {
+	Platform
+	Follow(ctx context.Context, api Caller, t Task, id string) error
+}
+
+// Authenticator is a Platform whose credentials are exchanged for a token first. The client keeps the token, shares it and renews it.
+type Authenticator interface {
+	Platform
+	// TokenRequest describes the exchange. The client sends it outside the quota.
+	TokenRequest() Request
+	// ParseToken reads a good answer to it. Life ≤ 0 means that the platform did not say.
+	ParseToken(Reply) (Token, error)
+}
+
+// Spec is what a connector declares about itself and its connection: data.
+type Spec struct {
+	Name        string        // "adplatform"
+	Streams     []Stream      // in the order in which they are synced
+	IdleTimeout time.Duration // close idle connections before the platform does; 0: 30 s
+	HealthPath  string        // a path that is neither authenticated nor counted, asked when an outage is suspected; empty: none
+}
+
+// Stream is a kind of record of an account.
+type Stream struct {
+	Name       string // a stream of ads: "campaigns"
+	FollowUps  bool   // each record needs Follow
+	PageRows   int    // rows that a page is asked for
+	RecordName string // for people: "campaign"
+}
+
+// Task is what one Step works on.
+type Task struct {
+	Account ads.Account
+	Stream  string
+	RunID   string // the same for all lives of a run; the ground of idempotency keys
+	Cursor  string // where to read on: written by the connector, opaque to the engine, small, without secrets
+}
+
+// Next is what a Step learnt about its place in the listing. The platform's claims may contradict each other: the engine decides.
+type Next struct {
+	Cursor   string           // the next page; empty where the platform has no further page to name
+	More     ads.Opt[bool]    // the platform's own word on whether more follows; unset where it does not say
+	Total    ads.Opt[int64]   // how many records the platform says there are
+	Page     int              // counted from 1; 0 where pages have no number
+	Findings []ads.Problem    // what did not add up on this page, for the run's notes (EntityID is not used)
+	Echo     ads.Opt[EchoErr] // the answer is about another page than the one asked for
+}
+
+// EchoErr names what was asked and what the answer says it is.
+type EchoErr struct{ Asked, Got string }
+
+// Caller sends requests. Authentication, quota, retries, time-outs, caps and metrics are behind it.
+// The error is an *ads.Error or the context's.
+type Caller interface {
+	Do(ctx context.Context, r Request) (Reply, error)
+}
+
+// Priority orders the waiters of one quota bucket.
+type Priority int
+
+// Listing goes first: follow-ups can only be found by it.
+const (
+	PriorityListing Priority = iota
+	PriorityFollowUp
+	PriorityBackfill
+)
+
+// Request is one logical request. Whether it may be repeated is its own property, not its method's.
+type Request struct {
+	Endpoint   string      // a label for logs and metrics, from a small fixed set: "list campaigns"
+	Method     string      // "GET"
+	Path       string      // below the base URL, already percent-encoded: "/api/campaigns"
+	Query      string      // already encoded
+	Header     http.Header // without Authorization
+	Body       []byte      // nil: none
+	Repeatable bool        // sending it twice does no harm
+	Critical   bool        // the run cannot do without it: up to 8 tries instead of 5 while its endpoint answers nobody
+	NoAuth     bool        // carries no bearer token
+	Basic      bool        // carries the credentials as HTTP Basic instead of a token
+	Uncounted  bool        // draws from no quota
+	Priority   Priority
+}
+
+// Reply is an answer whose body was read whole (decompressed, capped at 32 MiB). The body belongs to the receiver.
+type Reply struct {
+	Endpoint string
+	Status   int
+	Header   http.Header
+	Body     []byte
+}
+
+// Verdict is what an answer means.
+type Verdict struct {
+	Class   ads.Class
+	Wait    ads.Opt[time.Duration] // what the body asks for; headers (Retry-After, RateLimit-*) are read by the client
+	Code    string
+	Message string // safe to print
+	Hint    string
+	// RequestID is the platform's own id of the request, for its support.
+	RequestID string
+	// NotCounted says that the platform does not count this answer against the quota (a refusal, as a rule).
+	NotCounted bool
+	// Usage is the share of a quota that the platform says is used, 0 to 1 and above; unset where it does not say.
+	Usage ads.Opt[float64]
+}
+
+// Token is a bearer token as the platform gave it.
+type Token struct {
+	Value string
+	Life  time.Duration // from receipt; ≤ 0: unknown
+}

@@ -1,0 +1,30 @@
+// Package secret has the type that credentials travel in. Every way of printing it gives ***.
+package secret
+
+import (
+	"fmt"
+	"log/slog"
+)
+
+const mask = "***"
+
+// Text is a secret. Its value leaves it only by Reveal. The zero value is no secret at all.
+type Text struct{ v string }
+
+// New makes a secret of v.
+func New(v string) Text { return Text{v} }
+
+// Reveal gives the value. Call it at the edge where the value is used and nowhere else.
+func (t Text) Reveal() string { return t.v }
+
+// Empty reports whether there is no value.
+func (t Text) Empty() bool { return t.v == "" }
+
+// String, Format, GoString, LogValue and the Marshal methods all hide the value.
+func (t Text) String() string               { return mask }
+func (t Text) GoString() string             { return mask }
+func (t Text) Format(f fmt.State, _ rune)   { _, _ = f.Write([]byte(mask)) }
+func (t Text) LogValue() slog.Value         { return slog.StringValue(mask) }
+func (t Text) MarshalText() ([]byte, error) { return []byte(mask), nil }
+func (t Text) MarshalJSON() ([]byte, error) { return []byte(`"` + mask + `"`), nil }
+func (t Text) MarshalYAML() (any, error)    { return mask, nil }

@@ -1,0 +1,244 @@
+// Package store is what the engine asks of a database: to keep records, runs, places reached, locks and quota logs, and to change them
+// together or not at all. Packages sqlite and postgres implement it; package storetest holds both to these comments.
+//
+// It imports ads and quota only.
+package store
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"adsync/internal/ads"
+	"adsync/internal/quota"
+)
+
+// Store is one database. Its methods may be called from many goroutines. Each has a bound on its time of its own, besides ctx. Deadlocks, serialization
+// failures and lost connections are tried again inside (at most 5 times, with jitter); what comes out is an *Error, a *BusyError,
+// ErrFenced, or the context's error.
+type Store interface {
+	quota.Ledger
+
+	// Schema says what version the database's schema has and what this binary knows. It changes nothing.
+	Schema(ctx context.Context) (Schema, error)
+	// Migrate brings the schema up to date. Several processes may call it at once: one does it. A table of the contract's names that
+	// adsync did not make is never touched (KindForeignTable), a newer schema neither (KindSchema).
+	Migrate(ctx context.Context) (Schema, error)
+	// CheckWritable proves that rows can be written, without leaving any: called before the first request goes out.
+	CheckWritable(ctx context.Context) error
+
+	// Acquire takes the lock of a connection, or gives a *BusyError. The lock of a process that died is free at once.
+	Acquire(ctx context.Context, ref ads.Ref) (Lease, error)
+	Release(ctx context.Context, l Lease) error
+
+	// OpenRun resumes the connection's unfinished run where it may (same plan, younger than MaxAge, not Fresh), else starts a new one
+	// and closes an unfinished older one as interrupted, dropping its items.
+	OpenRun(ctx context.Context, l Lease, o OpenRun) (Run, error)
+	// Commit applies everything in c in one transaction, or nothing.
+	Commit(ctx context.Context, l Lease, c *Commit) (Result, error)
+	// Pending yields items of a run that have neither succeeded nor failed, in order of Seq, from above afterSeq, at most limit.
+	Pending(ctx context.Context, l Lease, runID string, afterSeq int64, limit int) ([]Item, error)
+	// Sweep marks what a complete listing no longer has as removed, or nothing where that would be more than MaxShare.
+	Sweep(ctx context.Context, l Lease, s Sweep) (SweepResult, error)
+	// FinishRun closes this life of the run. Complete and partial end the run and drop its items.
+	FinishRun(ctx context.Context, l Lease, f FinishRun) error
+	// NoteWait records what a running connection waits for, for other processes' status; a zero Wait clears it.
+	NoteWait(ctx context.Context, l Lease, w Wait) error
+
+	// Status describes every connection that has a run, a lock or an open failure, ordered by client and connection.
+	Status(ctx context.Context) ([]ConnectionStatus, error)
+	// Runs yields the runs of a connection (all where ref is zero), newest first, at most limit.
+	Runs(ctx context.Context, ref ads.Ref, limit int) ([]RunRecord, error)
+	// Failures yields the failures that f selects, ordered by client, connection and id.
+	Failures(ctx context.Context, f FailureFilter) iter.Seq2[Failure, error]
+	// DropFailures deletes them and says how many there were.
+	DropFailures(ctx context.Context, ids []int64) (int64, error)
+
+	// Describe names the database for people, without its password.
+	Describe() string
+	Close() error
+}
+
+// Schema is a database's schema version against the binary's. Current 0: no schema yet.
+type Schema struct {
+	Current, Known int64
+	Applied        []string // what Migrate did, for people
+}
+
+// Lease is the right to write for one connection. Every write checks that Fence is still the newest.
+type Lease struct {
+	Ref   ads.Ref
+	Fence int64
+}
+
+// OpenRun says how to begin.
+type OpenRun struct {
+	NewID   string // for a new run
+	Trigger string // "manual", "schedule", "retry", "demo"
+	Plan    string // fingerprint of what the run's place depends on; a run with another plan is not resumed
+	Fresh   bool
+	MaxAge  time.Duration // counted from the run's start
+	Now     time.Time
+}
+
+// Run is an open run. State is what the engine stored with the last commit, nil for a new run.
+type Run struct {
+	ID        string
+	StartedAt time.Time
+	Resumed   bool
+	State     []byte
+	Figures   ads.Figures
+	Active    time.Duration // time spent in earlier lives
+	CommitSeq int64         // of the last commit
+	Pending   int64         // items that wait for their own call
+}
+
+// Commit is one transaction of a run. Account and Stream hold for all of it.
+type Commit struct {
+	RunID   string
+	Seq     int64 // one more than the last commit's; makes a repeat after a lost answer harmless
+	Account string
+	Stream  string
+	Stamp   time.Time // becomes synced_at, and changed_at where something changed; never earlier than one before it in the run
+
+	Listed   *Listed       // records of one or more pages
+	Done     []int64       // Seq of items whose own call succeeded: each becomes a row of the stream's table
+	Failed   []ItemFailure // items whose own call failed for good
+	Problems []ads.Problem // records that could not be used; kept as failures of class bad_record
+
+	// After is called inside the transaction with what it did and gives what is stored with it. It is pure and may be called again.
+	After func(Result) RunUpdate
+}
+
+// Listed are records as a listing gave them; ids are unique within one commit.
+type Listed struct {
+	Platform  string
+	Records   []ads.Entity
+	Direct    bool      // write them to the stream's table; otherwise they become items that wait for their own call
+	FirstSeq  int64     // items: Seq of the first record, counting up
+	Pass      int       // of the listing, from 1
+	RunStart  time.Time // direct: a row with synced_at at or after it was written by this run …
+	PassStart time.Time // … and by this pass
+	// MaybeSeen are the indexes of records that may have come before in this run; the others surely have not. AllMaybeSeen: any may have.
+	MaybeSeen    []int
+	AllMaybeSeen bool
+}
+
+// ItemFailure is an item that failed for good in this run.
+type ItemFailure struct {
+	Seq       int64
+	Class     ads.Class
+	Code      string
+	Message   string
+	Hint      string
+	RequestID string
+	Attempts  int
+	RetryAt   ads.Opt[time.Time]
+}
+
+// Result is what a commit did.
+type Result struct {
+	SeenInRun  int64 // listed records that had come before in this run
+	SeenInPass int64 // of them in this pass
+	Written    int64 // rows written to the stream's table, of records not written before in this run
+	Unchanged  int64 // of them without any change but in lifetime figures
+	Rejected   int64 // records that the database refused one by one; kept as failures of class bad_record
+	// RejectedReason is the first refusal in words.
+	RejectedReason string
+}
+
+// RunUpdate is stored with a commit.
+type RunUpdate struct {
+	State   []byte
+	Figures ads.Figures
+	Active  time.Duration
+}
+
+// Item is a listed record that waits for its own call.
+type Item struct {
+	Seq     int64
+	Account string
+	Stream  string
+	ID      string
+}
+
+// Sweep is asked only after a complete, verified listing.
+type Sweep struct {
+	RunID     string
+	Account   string
+	Stream    string
+	Direct    bool
+	Pass      int       // items: those of another pass are gone
+	PassStart time.Time // direct: rows synced before it are gone
+	RunStart  time.Time // failures of the stream that this run did not meet again are resolved
+	Stamp     time.Time
+	MaxShare  float64 // of the rows not yet marked; 1 agrees to anything
+}
+
+// SweepResult tells what a sweep found. Marked is 0 where Gone/Present is above the share.
+type SweepResult struct{ Present, Gone, Marked int64 }
+
+// FinishRun closes one life.
+type FinishRun struct {
+	RunID   string
+	Outcome ads.Outcome
+	Update  RunUpdate
+	Error   string // safe to print; empty is NULL
+	Now     time.Time
+	Wait    Wait // set when the run was deferred: shown as parked
+}
+
+// Wait is why and until when a connection is parked.
+type Wait struct {
+	Reason string
+	Until  time.Time
+}
+
+// RunRecord is a row of runs.
+type RunRecord struct {
+	Ref        ads.Ref
+	ID         string
+	Trigger    string
+	StartedAt  time.Time
+	FinishedAt time.Time // zero: not finished
+	Outcome    ads.Outcome
+	Figures    ads.Figures
+	Error      string
+	Active     time.Duration
+}
+
+// ConnectionStatus is what status shows of a connection.
+type ConnectionStatus struct {
+	Ref          ads.Ref
+	Last         *RunRecord
+	LastComplete time.Time // finished_at of the last complete run; zero: never
+	Running      bool      // a living process holds the lock
+	Holder       string
+	Since        time.Time
+	Wait         Wait
+	Campaigns    int64 // rows not marked as removed
+	OpenFailures int64
+}
+
+// FailureFilter selects failures; zero fields select all. Resolved failures are left out unless asked for.
+type FailureFilter struct {
+	ClientID, Connection string
+	Class                string
+	Since                time.Time // last_failed_at at or after
+	IDs                  []int64
+	Resolved             bool
+	Limit                int
+}
+
+// Failure is a row of failures.
+type Failure struct {
+	ID                             int64
+	Ref                            ads.Ref
+	Account, Stream, EntityID      string
+	Class                          ads.Class
+	Code, Message, Hint, RequestID string
+	Attempts                       int64
+	FirstFailedAt, LastFailedAt    time.Time
+	NextRetryAt, ResolvedAt        time.Time // zero: NULL
+	Raw                            []byte
+}
