@@ -37,6 +37,12 @@ type Follower interface {
 	Follow(ctx context.Context, api Caller, t Task, id string) error
 }
 
+// Decoder is a Platform that can read one record again from the JSON kept with a failure, so that it can be retried alone.
+type Decoder interface {
+	Platform
+	Decode(t Task, raw []byte) ads.Record
+}
+
 // Authenticator is a Platform whose credentials are exchanged for a token first. The client keeps the token, shares it and renews it.
 type Authenticator interface {
 	Platform
@@ -113,6 +119,11 @@ type Request struct {
 	Basic      bool        // carries the credentials as HTTP Basic instead of a token
 	Uncounted  bool        // draws from no quota
 	Priority   Priority
+
+	// Parse, where given, reads the body of an answer that Classify found good, inside the attempt: an *ads.Error of class
+	// bad_reply that it returns is retried like any other failure. It is called once per good answer, so it starts from
+	// nothing each time; what the last call kept is the result.
+	Parse func(Reply) error
 }
 
 // Reply is an answer whose body was read whole (decompressed, capped at 32 MiB). The body belongs to the receiver.

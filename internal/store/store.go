@@ -101,6 +101,7 @@ type Commit struct {
 	Stream  string
 	Stamp   time.Time // becomes synced_at, and changed_at where something changed; never earlier than one before it in the run
 
+	Accounts []ads.Account // become rows of accounts, first_seen_at kept
 	Listed   *Listed       // records of one or more pages
 	Done     []int64       // Seq of items whose own call succeeded: each becomes a row of the stream's table
 	Failed   []ItemFailure // items whose own call failed for good

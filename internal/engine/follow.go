@@ -1,0 +1,115 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"adsync/internal/ads"
+	"adsync/internal/observe"
+	"adsync/internal/platform"
+	"adsync/internal/store"
+)
+
+// itemsAtOnce bounds the items held in memory.
+const itemsAtOnce = 256
+
+// Waits before a failed record is worth another try by itself.
+const (
+	retryTransient = 15 * time.Minute
+	retryPermanent = 24 * time.Hour
+)
+
+// follow makes the follow-up calls of listed records, several at once, until the listing has ended and none is left.
+func (r *run) follow(ctx context.Context) error {
+	f, ok := r.o.Platform.(platform.Follower)
+	if !ok || !r.anyFollowUps() {
+		return nil
+	}
+	var calls sync.WaitGroup
+	defer calls.Wait()
+	free := make(chan struct{}, r.o.MaxInFlight)
+	after := int64(0)
+	for {
+		ended := r.ended.Load() // read before the items: none is added after it
+		items, err := r.o.Store.Pending(ctx, r.lease, r.id, after, itemsAtOnce)
+		if err != nil {
+			return err
+		}
+		for _, it := range items {
+			select {
+			case free <- struct{}{}:
+			case <-ctx.Done():
+				return nil
+			}
+			after = it.Seq
+			calls.Go(func() {
+				defer func() { <-free }()
+				r.followOne(ctx, f, it)
+			})
+		}
+		if len(items) > 0 {
+			continue
+		}
+		if ended {
+			return nil
+		}
+		select {
+		case <-r.more:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (r *run) anyFollowUps() bool {
+	for _, s := range r.spec.Streams {
+		if s.FollowUps {
+			return true
+		}
+	}
+	return false
+}
+
+// followOne makes one call and hands its result to the committer. A call that was cut off leaves its item as it was.
+func (r *run) followOne(ctx context.Context, f platform.Follower, it store.Item) {
+	task := platform.Task{Account: ads.Account{ID: it.Account}, Stream: it.Stream, RunID: r.id}
+	err := guard(r.note, func() error { return f.Follow(ctx, r.o.API, task, it.ID) })
+	o := op{account: it.Account, stream: it.Stream}
+	switch {
+	case err == nil:
+		o.done = it.Seq
+	case ctx.Err() != nil && (errors.Is(err, context.Cause(ctx)) || errors.Is(err, context.Canceled)):
+		return
+	case stopsRun(err):
+		r.stop(err)
+		return
+	default:
+		fail := failureOf(err)
+		fail.Seq = it.Seq
+		o.fail, o.failedID = &fail, it.ID
+	}
+	if err := r.com.send(o); err != nil {
+		r.note(observe.Note{Level: observe.Debug, Code: "not_committed", Message: "a result came after the run had stopped; its call is made again"})
+	}
+}
+
+// failureOf keeps what is known about why a record failed.
+func failureOf(err error) store.ItemFailure {
+	e, ok := errors.AsType[*ads.Error](err)
+	if !ok {
+		return store.ItemFailure{
+			Class: ads.ClassInternal, Code: "internal", Message: err.Error(), Attempts: 1, Hint: "report this id; the rest of the run is not affected",
+			RetryAt: ads.Some(time.Now().Add(retryPermanent)),
+		}
+	}
+	wait := retryPermanent
+	if e.Class == ads.ClassTransient || e.Class == ads.ClassBadReply {
+		wait = retryTransient
+	}
+	return store.ItemFailure{
+		Class: e.Class, Code: e.Code, Message: ads.Printable(e.Message, 500), Hint: e.Hint, RequestID: e.RequestID,
+		Attempts: max(e.Attempts, 1), RetryAt: ads.Some(time.Now().Add(wait)),
+	}
+}

@@ -1,0 +1,110 @@
+package engine
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"adsync/internal/ads"
+	"adsync/internal/store"
+)
+
+// stateVersion is raised when an older state can no longer be read; a run with another version starts its listings anew.
+const stateVersion = 1
+
+// state is what a run knows and stores with each commit. Only the committer changes it.
+type state struct {
+	Version   int                 `json:"v"`
+	Listings  map[string]*listing `json:"listings"` // by account and stream
+	NextSeq   int64               `json:"next_seq"`
+	LastStamp time.Time           `json:"last_stamp"`
+	Listed    int64               `json:"listed"` // usable records, each once in the run
+	Written   int64               `json:"written"`
+	Unchanged int64               `json:"unchanged"`
+	Failed    int64               `json:"failed"` // items that failed, and records that the database refused
+	Removed   int64               `json:"removed"`
+	Pages     int64               `json:"pages"`
+	Earlier   ads.Figures         `json:"earlier"` // requests, throttled, retries and waited of earlier lives
+	Reasons   []finding           `json:"reasons"` // beyond the listings' own findings, bounded
+}
+
+const maxReasons = 20
+
+func newState(startedAt time.Time) *state {
+	return &state{Version: stateVersion, Listings: map[string]*listing{}, LastStamp: startedAt, NextSeq: 1}
+}
+
+// loadState goes on from a stored state. The counts that only the client keeps come from the run's figures.
+func loadState(run store.Run) (*state, error) {
+	st := newState(run.StartedAt)
+	if len(run.State) > 0 {
+		if err := json.Unmarshal(run.State, st); err != nil {
+			return nil, fmt.Errorf("the state of run %s cannot be read: %w", run.ID, err)
+		}
+		if st.Version != stateVersion {
+			return nil, fmt.Errorf("the state of run %s is of version %d, this binary knows %d: sync with --fresh", run.ID, st.Version, stateVersion)
+		}
+	}
+	f := run.Figures
+	st.Earlier = ads.Figures{Requests: f.Requests, Throttled: f.Throttled, Retries: f.Retries, Waited: f.Waited}
+	return st, nil
+}
+
+func (s *state) clone() *state {
+	c := *s
+	c.Listings = make(map[string]*listing, len(s.Listings))
+	for k, l := range s.Listings {
+		lc := *l
+		c.Listings[k] = &lc
+	}
+	c.Reasons = append([]finding(nil), s.Reasons...)
+	return &c
+}
+
+func (s *state) encode() []byte {
+	b, err := json.Marshal(s)
+	if err != nil {
+		panic(err) // a struct of plain values
+	}
+	return b
+}
+
+// stamp is the time of a commit: never before an earlier one of the run, so that synced_at tells what this run has written.
+func (s *state) stamp(now time.Time) time.Time {
+	now = now.UTC().Truncate(time.Microsecond)
+	if now.Before(s.LastStamp) {
+		return s.LastStamp
+	}
+	return now
+}
+
+func (s *state) problems() (n int64) {
+	for _, l := range s.Listings {
+		n += l.Problems
+	}
+	return n
+}
+
+func (s *state) figures(life ads.Figures) ads.Figures {
+	p := s.problems()
+	return ads.Figures{
+		Listed: s.Listed + p, Synced: s.Written, Unchanged: s.Unchanged, Failed: s.Failed + p, Removed: s.Removed, Pages: s.Pages,
+		Requests: s.Earlier.Requests + life.Requests, Throttled: s.Earlier.Throttled + life.Throttled,
+		Retries: s.Earlier.Retries + life.Retries, Waited: s.Earlier.Waited + life.Waited,
+	}
+}
+
+func (s *state) reason(f finding) {
+	if len(s.Reasons) < maxReasons {
+		s.Reasons = append(s.Reasons, f)
+	}
+}
+
+// listingKey names a listing within a run's state.
+func listingKey(account, stream string) string { return account + "\x1f" + stream }
+
+func splitListingKey(key string) (account, stream string) {
+	account, stream, _ = strings.Cut(key, "\x1f")
+	return account, stream
+}
