@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -111,6 +112,9 @@ func readFailure(body []byte) (f failure, ok bool) {
 func plain(v jsontext.Value) string {
 	switch v.Kind() {
 	case '"':
+		if bytes.IndexByte(v, '\\') < 0 && utf8.Valid(v) {
+			return string(v[1 : len(v)-1])
+		}
 		b, err := jsontext.AppendUnquote(nil, v)
 		if err != nil && len(b) == 0 {
 			return ""

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -155,11 +156,11 @@ func eachMember(dec *jsontext.Decoder, fn func(name string) error) error {
 		return err
 	}
 	for dec.PeekKind() != '}' {
-		t, err := dec.ReadToken()
+		v, err := dec.ReadValue()
 		if err != nil {
 			return err
 		}
-		if err := fn(t.String()); err != nil {
+		if err := fn(known(v)); err != nil {
 			return err
 		}
 	}
@@ -167,11 +168,39 @@ func eachMember(dec *jsontext.Decoder, fn func(name string) error) error {
 	return err
 }
 
+// names are the keys that are read; for these no string is made anew.
+var names = func() map[string]string {
+	m := map[string]string{}
+	for _, n := range []string{
+		"data", "pagination", "page", "limit", "total", "has_more",
+		"id", "name", "status", "budget", "impressions", "clicks", "conversions", "created_at", "updated_at",
+	} {
+		m[`"`+n+`"`] = n
+	}
+	return m
+}()
+
+// known is the text of a key.
+func known(v jsontext.Value) string {
+	if n, ok := names[string(v)]; ok {
+		return n
+	}
+	return plain(v)
+}
+
+// recordDecoder is a decoder that refuses duplicate keys and invalid UTF-8, with its source, for use again and again.
+type recordDecoder struct {
+	jsontext.Decoder
+	src bytes.Reader
+}
+
+var strict = sync.Pool{New: func() any { return new(recordDecoder) }}
+
 // decodeRecord turns one item of a listing into a record. Everything about it that cannot be kept exactly makes it a problem.
 func decodeRecord(raw []byte, pageNumber, pos int) ads.Record {
-	place := fmt.Sprintf("page %d, position %d", pageNumber, pos)
 	problem := func(id, code, message string) ads.Record {
 		if id == "" {
+			place := fmt.Sprintf("page %d, position %d", pageNumber, pos)
 			id, message = place, message+" ("+place+")"
 		}
 		return ads.Record{Problem: &ads.Problem{
@@ -190,8 +219,11 @@ func decodeRecord(raw []byte, pageNumber, pos int) ads.Record {
 			wrong = field + " " + err.Error()
 		}
 	}
-	dec := jsontext.NewDecoder(bytes.NewBuffer(raw))
-	err := eachMember(dec, func(name string) error {
+	dec := strict.Get().(*recordDecoder)
+	defer strict.Put(dec)
+	dec.src.Reset(raw)
+	dec.Reset(&dec.src)
+	err := eachMember(&dec.Decoder, func(name string) error {
 		v, err := dec.ReadValue()
 		if err != nil {
 			return err

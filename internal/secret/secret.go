@@ -9,16 +9,28 @@ import (
 const mask = "***"
 
 // Text is a secret. Its value leaves it only by Reveal. The zero value is no secret at all.
-type Text struct{ v string }
+//
+// The value is behind a pointer, since fmt prints a struct's fields raw where it meets one that it may not call methods on.
+type Text struct{ v *string }
 
 // New makes a secret of v.
-func New(v string) Text { return Text{v} }
+func New(v string) Text {
+	if v == "" {
+		return Text{}
+	}
+	return Text{&v}
+}
 
 // Reveal gives the value. Call it at the edge where the value is used and nowhere else.
-func (t Text) Reveal() string { return t.v }
+func (t Text) Reveal() string {
+	if t.v == nil {
+		return ""
+	}
+	return *t.v
+}
 
 // Empty reports whether there is no value.
-func (t Text) Empty() bool { return t.v == "" }
+func (t Text) Empty() bool { return t.v == nil }
 
 // String, Format, GoString, LogValue and the Marshal methods all hide the value.
 func (t Text) String() string               { return mask }
