@@ -1,0 +1,113 @@
+package arch
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "adsync"
+
+// may lists, for each package of ours, the packages of ours that it may import. A package that is not listed fails the test: whoever
+// adds one says here what it may know.
+var may = map[string][]string{
+	"internal/ads":      {},
+	"internal/secret":   {},
+	"internal/retry":    {},
+	"internal/observe":  {"internal/ads"},
+	"internal/platform": {"internal/ads"},
+	"internal/quota":    {"internal/ads", "internal/observe", "internal/platform", "internal/retry"},
+
+	"internal/adplatform": {"internal/ads", "internal/platform"},
+	"internal/apiclient":  {"internal/ads", "internal/observe", "internal/platform", "internal/quota", "internal/retry", "internal/secret"},
+	"internal/engine":     {"internal/ads", "internal/observe", "internal/platform", "internal/store"},
+
+	"internal/store":          {"internal/ads", "internal/quota"},
+	"internal/store/sqlite":   {"internal/ads", "internal/quota", "internal/secret", "internal/store"},
+	"internal/store/postgres": {"internal/ads", "internal/quota", "internal/secret", "internal/store"},
+
+	"internal/config":    {"internal/ads", "internal/quota", "internal/secret"},
+	"internal/report":    {"internal/ads", "internal/engine", "internal/observe", "internal/secret", "internal/store"},
+	"internal/simulator": {"internal/ads"},
+
+	"internal/cli": {"*"},
+	"cmd/adsync":   {"internal/cli"},
+}
+
+// anywhere are helpers of tests and benches: product code must not import them.
+var testOnly = []string{"internal/pgtest", "internal/store/storetest", "internal/quota/quotatest", "internal/platform/platformtest"}
+
+type pkg struct {
+	ImportPath string
+	Imports    []string
+}
+
+func TestArrows(t *testing.T) {
+	for _, p := range packages(t) {
+		name := strings.TrimPrefix(p.ImportPath, module+"/")
+		if slices.ContainsFunc(testOnly, func(o string) bool { return name == o || strings.HasPrefix(name, o+"/") }) || strings.HasPrefix(name, "bench") {
+			continue
+		}
+		allowed, ok := may[name]
+		if !ok {
+			if at := strings.Index(name, "/internal/"); at >= 0 && strings.HasPrefix(name, "internal/") {
+				// A package's own inner rooms follow their house.
+				allowed, ok = may[strings.SplitN(name, "/internal/", 2)[0]]
+			}
+		}
+		if !ok {
+			t.Errorf("%s is not on the map: say in internal/arch what it may import", name)
+			continue
+		}
+		for _, imp := range p.Imports {
+			imp, ours := strings.CutPrefix(imp, module+"/")
+			if !ours || slices.Contains(allowed, "*") && !slices.Contains(testOnly, imp) || slices.Contains(allowed, imp) {
+				continue
+			}
+			if house, _, inner := strings.Cut(imp, "/internal/"); inner && strings.HasPrefix(name, house) {
+				continue
+			}
+			t.Errorf("%s must not import %s", name, imp)
+		}
+	}
+}
+
+// TestSimulatorIsApart: what stands in for a platform shares no code with what reads it, or both could be wrong together.
+func TestSimulatorIsApart(t *testing.T) {
+	for _, p := range packages(t) {
+		for _, imp := range p.Imports {
+			from, to := strings.TrimPrefix(p.ImportPath, module+"/"), strings.TrimPrefix(imp, module+"/")
+			if from == "internal/simulator" && to != imp && to != "internal/ads" {
+				t.Errorf("the simulator imports %s", to)
+			}
+			if to == "internal/simulator" && from != "internal/cli" && !strings.HasPrefix(from, "bench") {
+				t.Errorf("%s imports the simulator", from)
+			}
+		}
+	}
+}
+
+func packages(t *testing.T) []pkg {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports", module+"/...")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ps []pkg
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p pkg
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return ps
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		ps = append(ps, p)
+	}
+}
