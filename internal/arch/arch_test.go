@@ -35,8 +35,9 @@ var may = map[string][]string{
 	"internal/report":    {"internal/ads", "internal/engine", "internal/observe", "internal/secret", "internal/store"},
 	"internal/simulator": {"internal/ads"},
 
-	"internal/cli": {"*"},
-	"cmd/adsync":   {"internal/cli"},
+	"internal/cli":  {"*"},
+	"cmd/adsync":    {"internal/cli"},
+	"internal/arch": {},
 }
 
 // anywhere are helpers of tests and benches: product code must not import them.
