@@ -530,3 +530,20 @@ func (b *Bucket) Use() observe.QuotaState {
 	}
 	return q
 }
+
+// Hold keeps the bucket closed for wait because a good answer said that nothing is left. told is what it said.
+func (b *Bucket) Hold(wait, told time.Duration) {
+	b.mu.Lock()
+	until := time.Now().Add(wait)
+	if d := until.Sub(b.blocked); d < time.Second {
+		b.mu.Unlock()
+		return
+	}
+	b.blocked, b.told, b.notBefore = until, told, time.Time{}
+	b.mu.Unlock()
+	_ = b.update(func(s *state, now int64) {
+		if u := now + wait.Microseconds(); u > s.until {
+			s.until, s.told, s.since = u, told.Microseconds(), now
+		}
+	})
+}

@@ -7,74 +7,108 @@ import (
 	"time"
 )
 
-// Limit is at most N requests in any window of that length.
+// Limit is a quota: at most N requests in any window of that length. Its text form is "10/1m".
 type Limit struct {
 	N      int
 	Window time.Duration
 }
 
-// Bounds of a limit.
+// Bounds of a limit. They keep the arithmetic far from overflow; no real quota comes near them.
 const (
-	MaxN      = 100_000_000
+	MaxN      = 1_000_000_000
 	MinWindow = 10 * time.Millisecond
-	MaxWindow = 31 * 24 * time.Hour
+	MaxWindow = 400 * 24 * time.Hour
 )
 
-// ParseLimit reads "10/1m": N requests in any window of that length. The window may leave its number out ("10/m").
+// ParseLimit reads "10/1m", "100/15s", "10000/24h" or "10000/1d". The unit alone stands for one of it: "10/m".
 func ParseLimit(s string) (Limit, error) {
-	bad := func(why string) (Limit, error) {
-		return Limit{}, fmt.Errorf("%q is not a quota: %s (write it like 10/1m: 10 requests in any minute)", s, why)
+	fail := func(what string) (Limit, error) {
+		return Limit{}, fmt.Errorf("%q is not a quota: %s; write it like 10/1m (10 requests in any window of one minute)", clip(s), what)
 	}
-	n, w, ok := strings.Cut(strings.TrimSpace(s), "/")
+	count, window, ok := strings.Cut(strings.TrimSpace(s), "/")
 	if !ok {
-		return bad("there is no slash")
+		return fail("there is no /")
 	}
-	count, err := strconv.Atoi(strings.TrimSpace(n))
-	if err != nil || count < 1 || count > MaxN {
-		return bad("the number of requests must be from 1 to " + strconv.Itoa(MaxN))
+	count, window = strings.TrimSpace(count), strings.TrimSpace(window)
+	n, err := strconv.ParseInt(count, 10, 64)
+	switch {
+	case err != nil || strings.HasPrefix(count, "+"):
+		return fail("the number of requests before the / must be a whole number")
+	case n < 1 || n > MaxN:
+		return fail(fmt.Sprintf("the number of requests must be between 1 and %d", MaxN))
 	}
-	w = strings.TrimSpace(w)
-	if w != "" && (w[0] < '0' || w[0] > '9') {
-		w = "1" + w
+	w, ok := parseWindow(window)
+	if !ok {
+		return fail("the window after the / must be a length of time such as 30s, 1m, 24h or 1d")
 	}
-	if days, found := strings.CutSuffix(w, "d"); found {
-		d, err := strconv.Atoi(days)
-		if err != nil || d < 1 || d > 31 {
-			return bad("the window must be from 10ms to 31d")
+	l := Limit{N: int(n), Window: w}
+	if err := l.check(); err != nil {
+		return fail(err.Error())
+	}
+	return l, nil
+}
+
+func parseWindow(s string) (time.Duration, bool) {
+	if s == "" {
+		return 0, false
+	}
+	if s[0] < '0' || s[0] > '9' {
+		s = "1" + s // "m" is "1m"; signs and anything else fail below
+	}
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		n, err := strconv.ParseUint(days, 10, 16)
+		return time.Duration(n) * 24 * time.Hour, err == nil
+	}
+	d, err := time.ParseDuration(s)
+	return d, err == nil
+}
+
+func (l Limit) check() error {
+	switch {
+	case l.N < 1 || l.N > MaxN:
+		return fmt.Errorf("the number of requests must be between 1 and %d", MaxN)
+	case l.Window < MinWindow || l.Window > MaxWindow:
+		return fmt.Errorf("the window must be between %s and %s", shortDuration(MinWindow), shortDuration(MaxWindow))
+	}
+	return nil
+}
+
+// String is the form that ParseLimit reads: "10/1m".
+func (l Limit) String() string { return strconv.Itoa(l.N) + "/" + shortDuration(l.Window) }
+
+// MarshalText implements encoding.TextMarshaler, and with it JSON and YAML.
+func (l Limit) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (l *Limit) UnmarshalText(b []byte) error {
+	v, err := ParseLimit(string(b))
+	if err == nil {
+		*l = v
+	}
+	return err
+}
+
+// shortDuration writes 1m for time.Duration's 1m0s, and days where they are whole and more than one.
+func shortDuration(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d > day && d%day == 0 {
+		return strconv.FormatInt(int64(d/day), 10) + "d"
+	}
+	s := d.String()
+	if d >= time.Minute {
+		if strings.HasSuffix(s, "m0s") {
+			s = strings.TrimSuffix(s, "0s")
 		}
-		return Limit{N: count, Window: time.Duration(d) * 24 * time.Hour}, nil
+		if strings.HasSuffix(s, "h0m") {
+			s = strings.TrimSuffix(s, "0m")
+		}
 	}
-	window, err := time.ParseDuration(w)
-	if err != nil || window < MinWindow || window > MaxWindow {
-		return bad("the window must be a duration from 10ms to 31d")
-	}
-	return Limit{N: count, Window: window}, nil
+	return s
 }
 
-// String is the limit as ParseLimit reads it: "10/1m".
-func (l Limit) String() string {
-	w := l.Window.String()
-	if l.Window%(24*time.Hour) == 0 {
-		w = strconv.Itoa(int(l.Window/(24*time.Hour))) + "d"
+func clip(s string) string {
+	if len(s) > 40 {
+		return strings.ToValidUTF8(s[:40], "") + "…"
 	}
-	if strings.HasSuffix(w, "m0s") {
-		w = strings.TrimSuffix(w, "0s")
-	}
-	if strings.HasSuffix(w, "h0m") {
-		w = strings.TrimSuffix(w, "0m")
-	}
-	return strconv.Itoa(l.N) + "/" + w
-}
-
-// margin is added to the window, since what counts is when the server sees a request: it covers the spread of delays on the way.
-func (l Limit) margin() time.Duration {
-	return min(max(l.Window*250/60_000, 20*time.Millisecond), 2*time.Second)
-}
-
-// grain is the resolution of the log: above 1,000 requests a window it counts in slots of a thousandth of it.
-func (l Limit) grain() int64 {
-	if l.N <= 1000 {
-		return 1
-	}
-	return max(l.Window.Microseconds()/1000, 1)
+	return s
 }

@@ -328,3 +328,16 @@ func full(now int64, limits []Limit) *state {
 	}
 	return s
 }
+
+// margin is added to the window, since what counts is when the server sees a request: it covers the spread of delays on the way.
+func (l Limit) margin() time.Duration {
+	return min(max(l.Window*250/60_000, 20*time.Millisecond), 2*time.Second)
+}
+
+// grain is the resolution of the log: above 1,000 requests a window it counts in slots of a thousandth of it.
+func (l Limit) grain() int64 {
+	if l.N <= 1000 {
+		return 1
+	}
+	return max(l.Window.Microseconds()/1000, 1)
+}
