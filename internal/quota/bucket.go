@@ -72,10 +72,11 @@ type Bucket struct {
 	seq     int64
 	local   *state // what this process sent, on the monotonic clock: a clock that jumps gives no burst
 	moves   []move
-	out     int  // slots taken and not finished
-	ramp    int  // slots that may be out at once after a refusal; 0: any number
-	rounds  int  // refusals in a row
-	read    bool // an unlimited bucket's stored block has been read
+	out     int       // slots taken and not finished
+	ramp    int       // slots that may be out at once after a refusal; 0: any number
+	refused time.Time // the last refusal; what was taken before it proves nothing
+	rounds  int       // refusals in a row
+	read    bool      // an unlimited bucket's stored block has been read
 	blocked time.Time
 	told    time.Duration
 
@@ -223,14 +224,14 @@ func (b *Bucket) serve() (time.Duration, error) {
 	if own := b.local.room(mono, limits); own.free == 0 {
 		// This process alone has filled the window: the ledger need not be asked.
 		wait := time.Duration(own.next-mono) * time.Microsecond
-		b.tell(wait, own, 0)
+		wait = b.tell(wait, own, 0)
 		b.mu.Unlock()
 		return wait, nil
 	} else if own.free > 0 {
 		want = min(want, own.free)
 	}
 	if wait := time.Until(b.notBefore); wait > 0 {
-		b.tell(wait, b.last, b.told)
+		wait = b.tell(wait, b.last, b.told)
 		b.mu.Unlock()
 		return wait, nil
 	}
@@ -252,14 +253,11 @@ func (b *Bucket) serve() (time.Duration, error) {
 		for _, m := range moves {
 			s.move(m.from, m.to)
 		}
-		// A stay that began in the future, or reaches further than any may, comes from a clock that was set back.
-		if s.until > t+MaxBlock.Microseconds() {
-			s.until = t + MaxBlock.Microseconds()
-		}
+		changed := s.settle(t) || len(moves) > 0 || err != nil
 		r, took, told, k = s.room(t, limits), t, s.told, 0
 		if r.free == 0 {
 			r.next -= t // from here on a length, since clocks differ
-			if len(moves) == 0 {
+			if !changed {
 				return stored, nil
 			}
 			return s.encode(), nil
@@ -268,7 +266,7 @@ func (b *Bucket) serve() (time.Duration, error) {
 		if r.free > 0 {
 			k = min(k, r.free)
 		}
-		if len(limits) == 0 && len(moves) == 0 {
+		if len(limits) == 0 && !changed {
 			return stored, nil
 		}
 		s.take(t, k, limits)
@@ -286,8 +284,7 @@ func (b *Bucket) serve() (time.Duration, error) {
 			b.blocked, b.told = time.Now().Add(wait), time.Duration(told)*time.Microsecond
 		}
 		b.notBefore, b.last = time.Now().Add(wait), r
-		b.tell(wait, r, b.told)
-		return wait, nil
+		return b.tell(wait, r, b.told), nil
 	}
 	b.local.take(mono, k, limits)
 	given := min(k, len(b.waiters))
@@ -305,8 +302,8 @@ func (b *Bucket) serve() (time.Duration, error) {
 	return 0, nil
 }
 
-// tell sends away who will not wait that long, and tells the others what they wait for.
-func (b *Bucket) tell(wait time.Duration, r room, told time.Duration) {
+// tell sends away who will not wait that long, and tells the others what they wait for. It gives the time to wait, 0 when nobody is left.
+func (b *Bucket) tell(wait time.Duration, r room, told time.Duration) time.Duration {
 	until := time.Now().Add(wait)
 	kept := b.waiters[:0]
 	for i, w := range b.waiters {
@@ -332,6 +329,10 @@ func (b *Bucket) tell(wait time.Duration, r room, told time.Duration) {
 	}
 	clear(b.waiters[len(kept):])
 	b.waiters = kept
+	if len(kept) == 0 {
+		return 0
+	}
+	return wait
 }
 
 func (b *Bucket) deferred(until time.Time, told time.Duration, r room) error {
@@ -462,6 +463,9 @@ func (s *Slot) Done(accepted bool) {
 	b := s.b
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if s.took.Before(b.refused) {
+		return
+	}
 	b.rounds = 0
 	if b.ramp > 0 {
 		if b.ramp *= 2; b.ramp > 64 {
@@ -502,7 +506,7 @@ func (s *Slot) Refused(wait, told time.Duration, counted bool) (effective, decla
 	if until := time.Now().Add(wait); until.After(b.blocked) {
 		b.blocked, b.told = until, told
 	}
-	b.ramp, b.notBefore = 1, time.Time{}
+	b.ramp, b.notBefore, b.refused = 1, time.Time{}, time.Now()
 	if round {
 		b.rounds++
 	}

@@ -52,12 +52,15 @@ func parseWindow(s string) (time.Duration, bool) {
 	if s == "" {
 		return 0, false
 	}
-	if s[0] < '0' || s[0] > '9' {
+	if s[0] >= 'a' && s[0] <= 'z' {
 		s = "1" + s // "m" is "1m"; signs and anything else fail below
 	}
 	if days, ok := strings.CutSuffix(s, "d"); ok {
 		n, err := strconv.ParseUint(days, 10, 16)
 		return time.Duration(n) * 24 * time.Hour, err == nil
+	}
+	if s[0] < '0' || s[0] > '9' {
+		return 0, false
 	}
 	d, err := time.ParseDuration(s)
 	return d, err == nil

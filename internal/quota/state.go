@@ -36,13 +36,7 @@ func (s *sends) since(t int64) (n int) {
 }
 
 // free says how many requests of at most n in a window may be sent now and, when none may, when the next one may. hold is window and margin.
-// A time in the log that is later than now (a clock was set back) counts as now, so that no wait is longer than hold.
 func (s *sends) free(now int64, n int, hold int64) (free int, next int64) {
-	for i := range s.entries {
-		if s.entries[i].at > now {
-			s.entries[i].at = now
-		}
-	}
 	used := s.since(now - hold)
 	if used < n {
 		return n - used, now
@@ -163,6 +157,29 @@ type room struct {
 	limit  Limit // that holds things up, or the tightest
 	used   int   // of it
 	n      int   // of it, as learnt
+}
+
+// settle brings times that lie in the future (a clock was set back) to now, so that no wait is longer than it would have been. It
+// reports whether there were any: then the state must be stored, or they would move along with the clock.
+func (s *state) settle(now int64) (changed bool) {
+	for i := range s.logs {
+		for j := range s.logs[i].entries {
+			if e := &s.logs[i].entries[j]; e.at > now+s.logs[i].limit.grain() {
+				e.at, changed = now, true
+			}
+		}
+	}
+	if s.since > now {
+		s.until -= s.since - now
+		s.since, changed = now, true
+	}
+	if s.until > now+MaxBlock.Microseconds() {
+		s.until, changed = now+MaxBlock.Microseconds(), true
+	}
+	if s.learnt > now+MaxBlock.Microseconds() {
+		s.learnt, changed = now, true
+	}
+	return changed
 }
 
 func (s *state) room(now int64, limits []Limit) room {
