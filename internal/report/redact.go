@@ -1,0 +1,77 @@
+package report
+
+import (
+	"cmp"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"adsync/internal/secret"
+)
+
+const mask = "***"
+
+// shortestSecret is the length below which a value is not searched for: masking every "ab" would garble the text and protect nothing.
+const shortestSecret = 4
+
+// Redactor takes known secrets out of text, in the forms in which they travel: as they are, base64, hex, URL and JSON encoded.
+// It is the second line of defence; the first is that secrets are of type secret.Text, which prints as a mask.
+type Redactor struct {
+	r atomic.Pointer[strings.Replacer]
+}
+
+// NewRedactor knows these secrets.
+func NewRedactor(secrets ...secret.Text) *Redactor {
+	r := &Redactor{}
+	r.Set(secrets...)
+	return r
+}
+
+// Set replaces the secrets that are known. It may be called while others use r.
+func (r *Redactor) Set(secrets ...secret.Text) {
+	var forms []string
+	for _, s := range secrets {
+		forms = append(forms, formsOf(s.Reveal())...)
+	}
+	// At one place the replacer takes the first form that matches, so a longer one goes before one that it begins with.
+	slices.SortFunc(forms, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b)) })
+	pairs := make([]string, 0, 2*len(forms))
+	for _, f := range slices.Compact(forms) {
+		pairs = append(pairs, f, mask)
+	}
+	r.r.Store(strings.NewReplacer(pairs...))
+}
+
+// String is s without secrets.
+func (r *Redactor) String(s string) string {
+	if r == nil {
+		return s
+	}
+	return r.r.Load().Replace(s)
+}
+
+// formsOf are the ways in which v may appear in a text.
+func formsOf(v string) []string {
+	if len(v) < shortestSecret {
+		return nil
+	}
+	b := []byte(v)
+	forms := []string{v, url.QueryEscape(v), url.PathEscape(v), hex.EncodeToString(b), strings.ToUpper(hex.EncodeToString(b))}
+	for _, enc := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
+		// Without its padding the form is found with and without it. The last character also carries bits of what follows in a longer
+		// text, so it is searched for without the ones that are not the value's own.
+		whole := enc.EncodeToString(b)
+		forms = append(forms, whole, enc.EncodeToString(b[:len(b)/3*3]))
+	}
+	if q, err := json.Marshal(v); err == nil {
+		forms = append(forms, string(q[1:len(q)-1]))
+	}
+	q := strconv.Quote(v)
+	forms = append(forms, q[1:len(q)-1], oneLine(v))
+	return slices.DeleteFunc(forms, func(f string) bool { return len(f) < shortestSecret })
+}

@@ -1,0 +1,181 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"adsync/internal/ads"
+	"adsync/internal/store"
+)
+
+// State is a connection's condition in one word.
+type State string
+
+// The states.
+const (
+	StateNever   State = "never"   // not synced yet
+	StateRunning State = "running" // a living process holds it
+	StateParked  State = "parked"  // waits until a stated time
+	StateFresh   State = "fresh"   // the last run was complete
+	StatePartial State = "partial"
+	StateFailed  State = "failed"
+	StateStopped State = "stopped" // interrupted: the next run resumes
+)
+
+// Status is the document of `status --json`.
+type Status struct {
+	Database    string             `json:"database"`
+	Connections []ConnectionStatus `json:"connections"`
+}
+
+// ConnectionStatus is one connection's part of it.
+type ConnectionStatus struct {
+	Client       string  `json:"client"`
+	Connection   string  `json:"connection"`
+	State        State   `json:"state"`
+	LastComplete *string `json:"last_complete_at"`
+	Holder       *string `json:"holder"`
+	Since        *string `json:"running_since"`
+	ParkedUntil  *string `json:"parked_until"`
+	ParkedReason *string `json:"parked_reason"`
+	Campaigns    int64   `json:"campaigns"`
+	OpenFailures int64   `json:"open_failures"`
+	LastRun      *Run    `json:"last_run"`
+	Configured   bool    `json:"configured"`
+
+	lastComplete, since, until, finished time.Time
+}
+
+// Run is a row of runs.
+type Run struct {
+	ID         string      `json:"id"`
+	Trigger    string      `json:"trigger"`
+	StartedAt  *string     `json:"started_at"`
+	FinishedAt *string     `json:"finished_at"`
+	Outcome    ads.Outcome `json:"outcome"`
+	Listed     int64       `json:"listed"`
+	Synced     int64       `json:"synced"`
+	Unchanged  int64       `json:"unchanged"`
+	Failed     int64       `json:"failed"`
+	Removed    int64       `json:"removed"`
+	Requests   int64       `json:"requests"`
+	Throttled  int64       `json:"throttled"`
+	Retries    int64       `json:"retries"`
+	Waited     Seconds     `json:"waited_seconds"`
+	Error      *string     `json:"error"`
+}
+
+// NewStatus joins what the database knows with the connections of the configuration: one that never ran is shown too, and so is one that is no
+// longer configured.
+func NewStatus(database string, known []store.ConnectionStatus, configured []ads.Ref, now time.Time) Status {
+	doc := Status{Database: database, Connections: []ConnectionStatus{}}
+	for _, ref := range configured {
+		if !slices.ContainsFunc(known, func(k store.ConnectionStatus) bool { return k.Ref == ref }) {
+			known = append(known, store.ConnectionStatus{Ref: ref})
+		}
+	}
+	for _, k := range known {
+		c := ConnectionStatus{
+			Client: k.Ref.ClientID, Connection: k.Ref.Connection, State: stateOf(k, now), LastComplete: stamp(k.LastComplete),
+			Campaigns: k.Campaigns, OpenFailures: k.OpenFailures, Configured: slices.Contains(configured, k.Ref), lastComplete: k.LastComplete,
+		}
+		if k.Running {
+			c.Holder, c.Since, c.since = text(k.Holder), stamp(k.Since), k.Since
+		}
+		if k.Wait.Until.After(now) {
+			c.ParkedUntil, c.ParkedReason, c.until = stamp(k.Wait.Until), text(k.Wait.Reason), k.Wait.Until
+		}
+		if r := k.Last; r != nil {
+			c.finished = r.FinishedAt
+			c.LastRun = &Run{
+				ID: r.ID, Trigger: r.Trigger, StartedAt: stamp(r.StartedAt), FinishedAt: stamp(r.FinishedAt), Outcome: r.Outcome,
+				Listed: r.Figures.Listed, Synced: r.Figures.Synced, Unchanged: r.Figures.Unchanged, Failed: r.Figures.Failed, Removed: r.Figures.Removed,
+				Requests: r.Figures.Requests, Throttled: r.Figures.Throttled, Retries: r.Figures.Retries, Waited: Seconds(r.Figures.Waited), Error: text(r.Error),
+			}
+		}
+		doc.Connections = append(doc.Connections, c)
+	}
+	slices.SortFunc(doc.Connections, func(a, b ConnectionStatus) int {
+		return cmp.Or(cmp.Compare(a.Client, b.Client), cmp.Compare(a.Connection, b.Connection))
+	})
+	return doc
+}
+
+func stateOf(k store.ConnectionStatus, now time.Time) State {
+	switch {
+	case k.Wait.Until.After(now):
+		return StateParked
+	case k.Running:
+		return StateRunning
+	case k.Last == nil:
+		return StateNever
+	}
+	switch k.Last.Outcome {
+	case ads.Complete:
+		return StateFresh
+	case ads.Partial:
+		return StatePartial
+	case ads.Failed:
+		return StateFailed
+	}
+	return StateStopped // also a run whose process died: nobody wrote its end
+}
+
+// text is s for JSON: an empty one is null.
+func text(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+// Write writes the status for people.
+func (s Status) Write(w io.Writer, now time.Time) error {
+	if _, err := fmt.Fprintf(w, "database: %s\n", oneLine(s.Database)); err != nil {
+		return err
+	}
+	if len(s.Connections) == 0 {
+		_, err := io.WriteString(w, "No connection has been synced yet.\n")
+		return err
+	}
+	t := table{head: []string{"client", "connection", "state", "last complete", ">campaigns", ">failures", "note"}}
+	for _, c := range s.Connections {
+		complete := "never"
+		if !c.lastComplete.IsZero() {
+			complete = clock(c.lastComplete, now) + " (" + ago(c.lastComplete, now) + ")"
+		}
+		t.add(c.Client, c.Connection, string(c.State), complete, count(c.Campaigns), count(c.OpenFailures), c.note(now))
+	}
+	return t.write(w)
+}
+
+func (c ConnectionStatus) note(now time.Time) string {
+	var s string
+	switch c.State {
+	case StateParked:
+		s = fmt.Sprintf("until %s (%s more): %s", clock(c.until, now), wait(c.until.Sub(now)), *cmp.Or(c.ParkedReason, new(string)))
+	case StateRunning:
+		s = fmt.Sprintf("by %s, since %s (%s)", *cmp.Or(c.Holder, new(string)), clock(c.since, now), ago(c.since, now))
+	case StateNever:
+		s = "never synced"
+	case StateStopped:
+		s = "the next sync resumes it"
+		if r := c.LastRun; r != nil {
+			s = fmt.Sprintf("%d of %d synced, the next sync resumes it", r.Synced, r.Listed)
+		}
+	case StatePartial, StateFailed:
+		if c.LastRun != nil && c.LastRun.Error != nil {
+			s = *c.LastRun.Error
+		}
+	}
+	if !c.Configured {
+		if s != "" {
+			s += "; "
+		}
+		s += "not in the configuration"
+	}
+	return s
+}

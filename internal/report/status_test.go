@@ -1,0 +1,125 @@
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"adsync/internal/ads"
+	"adsync/internal/store"
+)
+
+func TestStatus(t *testing.T) {
+	ref := func(c string) ads.Ref { return ads.Ref{ClientID: c, Connection: "adplatform"} }
+	run := func(o ads.Outcome, msg string) *store.RunRecord {
+		return &store.RunRecord{ID: "r", StartedAt: noon.Add(-time.Hour), FinishedAt: noon.Add(-50 * time.Minute), Outcome: o, Error: msg, Figures: ads.Figures{Listed: 10, Synced: 4}}
+	}
+	known := []store.ConnectionStatus{
+		{Ref: ref("a-fresh"), Last: run(ads.Complete, ""), LastComplete: noon.Add(-50 * time.Minute), Campaigns: 1234},
+		{Ref: ref("b-running"), Last: run("", ""), Running: true, Holder: "pid 7 on host", Since: noon.Add(-time.Minute)},
+		{Ref: ref("c-parked"), Last: run(ads.Interrupted, ""), Wait: store.Wait{Reason: "daily quota", Until: noon.Add(2 * time.Hour)}},
+		{Ref: ref("d-failed"), Last: run(ads.Failed, "credentials refused\nsee"), OpenFailures: 3},
+		{Ref: ref("e-dead"), Last: run("", "")},
+		{Ref: ref("f-waited"), Last: run(ads.Interrupted, ""), Wait: store.Wait{Reason: "over", Until: noon.Add(-time.Hour)}},
+		{Ref: ref("g-partial"), Last: run(ads.Partial, "1 of 10 failed")},
+	}
+	doc := NewStatus("sqlite:x.db", known, []ads.Ref{ref("a-fresh"), ref("z-new")}, noon)
+	want := map[string]State{
+		"a-fresh": StateFresh, "b-running": StateRunning, "c-parked": StateParked, "d-failed": StateFailed, "e-dead": StateStopped, "f-waited": StateStopped,
+		"g-partial": StatePartial, "z-new": StateNever,
+	}
+	if len(doc.Connections) != len(want) {
+		t.Fatalf("%d connections", len(doc.Connections))
+	}
+	for _, c := range doc.Connections {
+		if c.State != want[c.Client] {
+			t.Errorf("%s is %s, want %s", c.Client, c.State, want[c.Client])
+		}
+	}
+	var b bytes.Buffer
+	if err := doc.Write(&b, noon); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"50 min ago", "1,234", "by pid 7 on host, since", "(2 h more): daily quota", "never synced", "credentials refused\\nsee",
+		"4 of 10 synced, the next sync resumes it; not in the configuration",
+	} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in\n%s", want, b.String())
+		}
+	}
+	if n := strings.Count(b.String(), "\n"); n != 2+len(want) {
+		t.Errorf("%d lines in\n%s", n, b.String())
+	}
+	b.Reset()
+	if err := WriteJSON(&b, doc); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"last_complete_at": "2026-03-04T11:10:00Z"`, `"parked_until": "2026-03-04T14:00:00Z"`, `"last_complete_at": null`, `"last_run": null`} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %s in\n%s", want, b.String())
+		}
+	}
+	b.Reset()
+	if err := NewStatus("x", nil, nil, noon).Write(&b, noon); err != nil || !strings.Contains(b.String(), "No connection") {
+		t.Errorf("%v %s", err, b.String())
+	}
+}
+
+func TestFailures(t *testing.T) {
+	doc := NewFailures([]store.Failure{{
+		ID: 7, Ref: acme, Stream: "campaigns", EntityID: "campaign_7\x1b[2J", Class: ads.ClassPermanent, Message: strings.Repeat("long ", 100), Attempts: 5,
+		FirstFailedAt: noon.Add(-time.Hour), LastFailedAt: noon.Add(-10 * time.Minute),
+	}})
+	var b bytes.Buffer
+	if err := doc.Write(&b, noon); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.String(); !strings.Contains(got, `campaign campaign_7\x1b[2J`) || strings.Contains(got, "\x1b") || !strings.Contains(got, "10 min ago") {
+		t.Errorf("%s", got)
+	}
+	b.Reset()
+	if err := WriteJSON(&b, doc); err != nil {
+		t.Fatal(err)
+	}
+	var back map[string][]map[string]any
+	if err := json.Unmarshal(b.Bytes(), &back); err != nil {
+		t.Fatal(err)
+	}
+	if f := back["failures"][0]; f["entity_id"] != "campaign_7\x1b[2J" || f["hint"] != nil || f["last_failed_at"] != "2026-03-04T11:50:00Z" {
+		t.Errorf("%v", f)
+	}
+	b.Reset()
+	if err := NewFailures(nil).Write(&b, noon); err != nil || b.String() != "No failures.\n" {
+		t.Errorf("%v %s", err, b.String())
+	}
+	b.Reset()
+	if err := WriteJSON(&b, NewFailures(nil)); err != nil || !strings.Contains(b.String(), `"failures": []`) {
+		t.Errorf("%v %s", err, b.String())
+	}
+}
+
+func TestSpan(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		-time.Second: "0 s", 0: "0 ms", 350 * time.Millisecond: "350 ms", 999 * time.Millisecond: "1 s", 2400 * time.Millisecond: "2.4 s", 41 * time.Second: "41 s",
+		59900 * time.Millisecond: "1 min", 665 * time.Second: "11 min 5 s", 3600 * time.Second: "1 h", 200 * time.Minute: "3 h 20 min",
+		72 * time.Hour: "3 days", 31 * 365 * 24 * time.Hour: "31 years",
+	} {
+		if got := span(d); got != want {
+			t.Errorf("%d: %q, want %q", d, got, want)
+		}
+	}
+	if got := wait(100 * time.Millisecond); got != "1 s" {
+		t.Errorf("%q", got)
+	}
+	if got := wait(40001 * time.Millisecond); got != "41 s" {
+		t.Errorf("%q", got)
+	}
+	for n, want := range map[int64]string{0: "0", 999: "999", 1000: "1,000", -1234567: "-1,234,567"} {
+		if got := count(n); got != want {
+			t.Errorf("%d: %q", n, got)
+		}
+	}
+}

@@ -1,0 +1,51 @@
+package report
+
+import (
+	"io"
+	"strings"
+
+	"github.com/mattn/go-runewidth"
+)
+
+// table lines columns up by what a terminal shows of them. A heading that begins with ">" has its column aligned to the right.
+type table struct {
+	head []string
+	rows [][]string
+}
+
+func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
+
+func (t *table) write(w io.Writer) error {
+	width := make([]int, len(t.head))
+	all := append([][]string{make([]string, len(t.head))}, t.rows...)
+	right := make([]bool, len(t.head))
+	for i, h := range t.head {
+		all[0][i], right[i] = strings.CutPrefix(h, ">")
+	}
+	for r, row := range all {
+		for i := range row {
+			if r > 0 {
+				row[i] = oneLine(row[i])
+			}
+			width[i] = max(width[i], runewidth.StringWidth(row[i]))
+		}
+	}
+	var b strings.Builder
+	for _, row := range all {
+		line := ""
+		for i, c := range row {
+			if i > 0 {
+				line += "  "
+			}
+			if right[i] {
+				line += padLeft(c, width[i])
+			} else {
+				line += pad(c, width[i])
+			}
+		}
+		b.WriteString(strings.TrimRight(line, " "))
+		b.WriteByte('\n')
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
