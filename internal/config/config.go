@@ -1,0 +1,67 @@
+package config
+
+import (
+	"time"
+
+	"adsync/internal/ads"
+	"adsync/internal/quota"
+	"adsync/internal/secret"
+)
+
+// Config is everything that a command needs to know about what to sync and where to.
+type Config struct {
+	Database    Database
+	Connections []Connection // in the order of the file; never empty
+	Environment string       // of the file: "production", …; empty where it does not say
+	Source      string       // the configuration file as it was named, or "environment"
+	Warnings    []Problem    // for the user; under Strict and in production they are errors instead
+	Notes       []string     // worth an info line: what was set and not used
+
+	late      []lateSecret
+	resolvers map[string]Resolver
+}
+
+// Database says where the records go.
+type Database struct {
+	Engine  string      // "sqlite" or "postgres"; empty until Resolve where the address is a remote secret
+	Path    string      // sqlite: the file, relative to the working directory
+	DSN     secret.Text // postgres: the URL with everything in it
+	Display string      // for people: never with a password
+}
+
+// The engines.
+const (
+	SQLite   = "sqlite"
+	Postgres = "postgres"
+)
+
+// Connection is one client's way into one platform, complete: every default is filled in.
+type Connection struct {
+	Ref      ads.Ref
+	Platform string
+	URL      string // normalised: lower-case scheme and host, no default port, no trailing slash
+
+	Email, Password  secret.Text
+	CredentialSource string // of the password: "env ACME_PASSWORD", "adsync.yaml line 9", "file /run/secrets/acme"
+
+	XClientID     string // the X-Client-ID, where it is sent
+	SendXClientID bool
+
+	Quota           []quota.Limit // none: the platform is believed to have no limit
+	PageSize        int
+	PerCampaignSync bool
+	Timeout         time.Duration // per attempt
+	MaxElapsed      time.Duration // of retries of one request, waits for quotas and waits that the server asked for not counted
+	Concurrency     int           // requests in flight; 0: found out automatically
+	MaxListingSlack int           // pages read past the promised end of a listing
+	Schedule        Schedule
+}
+
+// Limits of what a configuration may hold. They are far above any real use and keep a broken or hostile file from costing time or memory.
+const (
+	maxFile        = 4 << 20
+	maxEnvFile     = 1 << 20
+	maxSecretFile  = 64 << 10
+	maxConnections = 100_000
+	maxProblems    = 1000
+)
