@@ -178,14 +178,15 @@ func (c *Client) request(ctx context.Context, r platform.Request, tok *token) (*
 		return nil, err
 	}
 	u.Path, u.RawQuery = path, r.Query
-	var body io.Reader = once{bytes.NewReader(r.Body)}
 	req, err := http.NewRequestWithContext(ctx, r.Method, "", nil)
 	if err != nil {
 		return nil, err
 	}
 	req.URL, req.Host = &u, u.Host
-	req.Body = body.(io.ReadCloser)
-	req.ContentLength = int64(len(r.Body))
+	if len(r.Body) > 0 || r.Method == http.MethodGet {
+		// An empty body of another method would go out chunked; net/http repeats those only where nothing was written.
+		req.Body, req.ContentLength = once{bytes.NewReader(r.Body)}, int64(len(r.Body))
+	}
 	for k, v := range r.Header {
 		req.Header[k] = v
 	}

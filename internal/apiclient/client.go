@@ -344,11 +344,11 @@ func (c *Client) judge(ctx context.Context, l *logical, tok *token, slot *quota.
 		c.endpointOK(l.r.Endpoint)
 		return false, e
 	}
-	return c.failed1(ctx, l, a, e)
+	return c.retryOrGiveUp(ctx, l, a, e)
 }
 
-// failed1 decides about another try after a failure that may pass.
-func (c *Client) failed1(ctx context.Context, l *logical, a attempt, e *ads.Error) (again bool, err error) {
+// retryOrGiveUp decides about another try after a failure that may pass.
+func (c *Client) retryOrGiveUp(ctx context.Context, l *logical, a attempt, e *ads.Error) (again bool, err error) {
 	l.lastError = e
 	if l.badSince.IsZero() {
 		l.badSince = time.Now()
@@ -404,7 +404,7 @@ func (c *Client) tries(l *logical) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.failed[l.r.Endpoint]++
-	if l.r.Critical && c.failed[l.r.Endpoint] >= MaxTries {
+	if l.r.Critical && c.failed[l.r.Endpoint] >= MaxTries && c.circuit.answered() {
 		return MaxTriesCritical
 	}
 	return MaxTries

@@ -1,0 +1,5 @@
+package apiclient_test
+
+import "syscall"
+
+var errRefused = syscall.ECONNREFUSED
