@@ -166,7 +166,7 @@ func (c *committer) commit(ctx context.Context, batch []op) error {
 		}
 	}
 	com := &store.Commit{
-		RunID: c.r.id, Seq: c.seq + 1, Account: batch[0].account, Stream: batch[0].stream, Stamp: base.LastStamp,
+		RunID: c.r.id, Seq: c.seq + 1, Account: batch[0].account, Stream: batch[0].stream, Platform: c.r.spec.Name, Stamp: base.LastStamp,
 	}
 	key := listingKey(com.Account, com.Stream)
 	var read pageRead

@@ -113,7 +113,7 @@ func shellWord(s string) string {
 		return s
 	}
 	q := "'"
-	for _, r := range oneLine(s) {
+	for _, r := range OneLine(s) {
 		if r == '\'' {
 			q += `'\''`
 		} else {

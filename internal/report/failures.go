@@ -63,8 +63,8 @@ func (d Failures) Write(w io.Writer, now time.Time) error {
 		if f.Hint != nil {
 			hint = *f.Hint
 		}
-		t.add(strconv.FormatInt(f.ID, 10), f.Client, f.Connection, singular(f.Stream)+" "+fit(oneLine(f.EntityID), 60), string(f.Class),
-			strconv.FormatInt(f.Attempts, 10), ago(f.last, now), fit(oneLine(f.Message), 100), fit(oneLine(hint), 80))
+		t.add(strconv.FormatInt(f.ID, 10), f.Client, f.Connection, singular(f.Stream)+" "+fit(OneLine(f.EntityID), 60), string(f.Class),
+			strconv.FormatInt(f.Attempts, 10), ago(f.last, now), fit(OneLine(f.Message), 100), fit(OneLine(hint), 80))
 	}
 	if err := t.write(w); err != nil {
 		return err

@@ -48,7 +48,7 @@ func (t *tracker) frame(now time.Time, width, height int, color bool, clean *Red
 	}
 	names := 0
 	for _, c := range shown {
-		names = max(names, runewidth.StringWidth(oneLine(c.name)))
+		names = max(names, runewidth.StringWidth(OneLine(c.name)))
 	}
 	names = min(names, max(8, width/4))
 	for _, c := range shown {
@@ -86,13 +86,13 @@ func (c *connection) line(now time.Time, names, width int, color bool, clean *Re
 		counts = count(done) + "/" + count(of)
 	}
 	text, code := c.doing(now)
-	left := pad(fit(oneLine(clean.String(c.name)), names), names) + " "
+	left := pad(fit(OneLine(clean.String(c.name)), names), names) + " "
 	mid := " " + padLeft(counts, 9) + "  "
 	room := width - runewidth.StringWidth(left) - bar - runewidth.StringWidth(mid)
 	if room < 8 {
 		return fit(left+mid+text, width)
 	}
-	return left + paint(color, green, drawBar(done, of, bar)) + mid + paint(color, code, fit(oneLine(clean.String(text)), room))
+	return left + paint(color, green, drawBar(done, of, bar)) + mid + paint(color, code, fit(OneLine(clean.String(text)), room))
 }
 
 // doing is what the connection is about, and the colour for it.

@@ -61,7 +61,7 @@ func TestFrameFits(t *testing.T) {
 			if w := runewidth.StringWidth(l); w >= width {
 				t.Fatalf("%d cells in a terminal of %d: %q", w, width, l)
 			}
-			if oneLine(l) != l {
+			if OneLine(l) != l {
 				t.Fatalf("control characters in %q", l)
 			}
 			if strings.Contains(l, canary) {

@@ -74,7 +74,7 @@ func (h *safeHandler) WithGroup(name string) slog.Handler {
 func (h *safeHandler) text(s string) string {
 	s = h.red.String(s)
 	if h.escape {
-		s = oneLine(s)
+		s = OneLine(s)
 	}
 	return s
 }

@@ -72,6 +72,6 @@ func formsOf(v string) []string {
 		forms = append(forms, string(q[1:len(q)-1]))
 	}
 	q := strconv.Quote(v)
-	forms = append(forms, q[1:len(q)-1], oneLine(v))
+	forms = append(forms, q[1:len(q)-1], OneLine(v))
 	return slices.DeleteFunc(forms, func(f string) bool { return len(f) < shortestSecret })
 }

@@ -122,13 +122,13 @@ func FuzzOneLine(f *testing.F) {
 	f.Add("plain")
 	f.Add("a\nb\x1b[0m\xff")
 	f.Fuzz(func(t *testing.T, s string) {
-		got := oneLine(s)
+		got := OneLine(s)
 		for _, r := range got {
 			if r < 0x20 || r == 0x7f || (r >= 0x80 && r < 0xa0) || r == 0x2028 || r == 0x202e {
 				t.Fatalf("%q has %q", got, r)
 			}
 		}
-		if oneLine(got) != got {
+		if OneLine(got) != got {
 			t.Fatalf("not stable: %q", got)
 		}
 	})

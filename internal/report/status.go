@@ -134,7 +134,7 @@ func text(s string) *string {
 
 // Write writes the status for people.
 func (s Status) Write(w io.Writer, now time.Time) error {
-	if _, err := fmt.Fprintf(w, "database: %s\n", oneLine(s.Database)); err != nil {
+	if _, err := fmt.Fprintf(w, "database: %s\n", OneLine(s.Database)); err != nil {
 		return err
 	}
 	if len(s.Connections) == 0 {

@@ -73,7 +73,7 @@ func NewSummary(sums []engine.Summary, took time.Duration, now time.Time, red *R
 		}
 		if s.Err != nil {
 			c.why.Why, c.why.Next = red.String(c.why.Why), red.String(c.why.Next)
-			msg := oneLine(c.why.Why)
+			msg := OneLine(c.why.Why)
 			c.Error = &msg
 		}
 		doc.Connections = append(doc.Connections, c)
@@ -149,7 +149,7 @@ func (s Summary) Write(w io.Writer) error {
 		if c.Outcome == ads.Complete {
 			continue
 		}
-		if _, err := fmt.Fprintf(w, "\n%s: %s: %s %s\n", oneLine(names[i]), c.why.Kind.Name, oneLine(sentence(c.why.Why)), oneLine(c.why.Next)); err != nil {
+		if _, err := fmt.Fprintf(w, "\n%s: %s: %s %s\n", OneLine(names[i]), c.why.Kind.Name, OneLine(sentence(c.why.Why)), OneLine(c.why.Next)); err != nil {
 			return err
 		}
 	}

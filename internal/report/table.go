@@ -25,7 +25,7 @@ func (t *table) write(w io.Writer) error {
 	for r, row := range all {
 		for i := range row {
 			if r > 0 {
-				row[i] = oneLine(row[i])
+				row[i] = OneLine(row[i])
 			}
 			width[i] = max(width[i], runewidth.StringWidth(row[i]))
 		}

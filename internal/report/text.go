@@ -11,8 +11,8 @@ import (
 	"github.com/mattn/go-runewidth"
 )
 
-// oneLine is s on one line and without power over a terminal: what does not print is escaped as Go escapes it.
-func oneLine(s string) string {
+// OneLine is s on one line and without power over a terminal: what does not print is escaped as Go escapes it.
+func OneLine(s string) string {
 	clean := true
 	for i := 0; i < len(s); i++ {
 		if s[i] < 0x20 || s[i] >= 0x7f {

@@ -95,11 +95,12 @@ type Run struct {
 
 // Commit is one transaction of a run. Account and Stream hold for all of it.
 type Commit struct {
-	RunID   string
-	Seq     int64 // one more than the last commit's; makes a repeat after a lost answer harmless
-	Account string
-	Stream  string
-	Stamp   time.Time // becomes synced_at, and changed_at where something changed; never earlier than one before it in the run
+	RunID    string
+	Seq      int64 // one more than the last commit's; makes a repeat after a lost answer harmless
+	Account  string
+	Stream   string
+	Platform string    // of Accounts; Listed names its own
+	Stamp    time.Time // becomes synced_at, and changed_at where something changed; never earlier than one before it in the run
 
 	Accounts []ads.Account // become rows of accounts, first_seen_at kept
 	Listed   *Listed       // records of one or more pages
