@@ -85,23 +85,31 @@ func plainBeyondLoopback(base string) bool {
 	return err != nil || !addr.Unmap().IsLoopback()
 }
 
+// harmless is an address in which no part can be a password.
+var harmless = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9+.-]*:/{0,3})?[A-Za-z0-9._-]*(:[0-9]{0,5})?(/[^?#@:\s]*)?$`)
+
 // showURL is what may be shown of something that was meant to be a base URL: nothing from where a secret may begin.
 func showURL(s string) string {
+	if harmless.MatchString(s) {
+		return s
+	}
+	scheme := schemeForm.FindString(s)
+	if scheme == "" {
+		return ""
+	}
 	if i := strings.LastIndex(s, "@"); i >= 0 {
-		scheme, _, ok := strings.Cut(s, "://")
-		if !ok || strings.Contains(scheme, "@") {
-			return ""
-		}
 		rest := s[i+1:]
 		if j := strings.IndexAny(rest, "?#"); j >= 0 {
 			rest = rest[:j] + "…"
 		}
-		return scheme + "://***@" + rest
+		if harmless.MatchString(strings.TrimSuffix(rest, "…")) {
+			return scheme + "//***@" + rest
+		}
 	}
-	if i := strings.IndexAny(s, "?#"); i >= 0 {
+	if i := strings.IndexAny(s, "?#"); i >= 0 && harmless.MatchString(s[:i]) {
 		return s[:i] + "…"
 	}
-	return s
+	return scheme + "…"
 }
 
 var databases = &kind{

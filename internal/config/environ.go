@@ -69,7 +69,7 @@ func readEnvironment(o Options, r *report) *environment {
 	if name == "" {
 		name = ".env"
 	}
-	f, err := readFile(o.path(name), maxEnvFile)
+	f, err := readFile(o.path(name), maxEnvFile, o.EnvFile != "")
 	if err != nil {
 		if o.EnvFile != "" || !errors.Is(err, fs.ErrNotExist) {
 			r.at(place{file: name}, "", "", fileMessage(err), "give another file with --env-file, or leave it away: .env is read where it exists")

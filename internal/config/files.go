@@ -18,10 +18,14 @@ type file struct {
 var (
 	errTooBig    = errors.New("is too big")
 	errDirectory = errors.New("is a directory")
+	errNotFile   = errors.New("is not a regular file")
 )
 
-// readFile reads a file of at most limit bytes. A pipe is read to its end.
-func readFile(name string, limit int64) (file, error) {
+// readFile reads a file of at most limit bytes. A pipe is read to its end where the user named it; anywhere else it might never end.
+func readFile(name string, limit int64, pipes bool) (file, error) {
+	if info, err := os.Stat(name); err == nil && !pipes && !info.IsDir() && !info.Mode().IsRegular() {
+		return file{}, errNotFile
+	}
 	f, err := os.Open(name)
 	if err != nil {
 		return file{}, err
@@ -63,7 +67,7 @@ func fileMessage(err error) string {
 		return "there is no such file"
 	case errors.Is(err, fs.ErrPermission):
 		return "may not be read by this user"
-	case errors.Is(err, errDirectory), errors.Is(err, errTooBig):
+	case errors.Is(err, errDirectory), errors.Is(err, errNotFile), errors.Is(err, errTooBig):
 		return err.Error()
 	}
 	if pe, ok := errors.AsType[*fs.PathError](err); ok {

@@ -51,7 +51,7 @@ func (l *loader) fromEnvironment() {
 			f.set(c, v)
 			l.judge(f, in, c)
 		}
-		if f.kind == credential {
+		if f.Secret && !f.clear {
 			c.CredentialSource = l.env.source(f.Env)
 		}
 	}

@@ -30,7 +30,7 @@ func (l *loader) fromFile(name string, src []byte) {
 		l.r.at(doc.at, "", "", "is "+doc.kind.String()+", not a configuration", "write `clients:` with a list below it, or start from what `adsync init` writes")
 		return
 	}
-	root := l.keys(doc, "", keysBelow(rootFields, ""))
+	root := l.keys(doc, "", keysBelow(rootFields, ""), false)
 	l.database(root["database"], start)
 	l.environment(root["environment"])
 
@@ -56,15 +56,20 @@ func (l *loader) fromFile(name string, src []byte) {
 	l.noteUnused(root["database"] == nil)
 }
 
-// keys gives a mapping's values by key and blames the unknown ones.
-func (l *loader) keys(n *node, path string, known []string) map[string]*node {
+// keys gives a mapping's values by key and blames the unknown ones. Where secrets are kept, a key that resembles none of the known ones
+// is not shown: it may be a secret whose key was forgotten.
+func (l *loader) keys(n *node, path string, known []string, secrets bool) map[string]*node {
 	found := map[string]*node{}
 	for _, p := range n.pairs {
-		if !slices.Contains(known, p.key) {
-			l.r.at(p.keyAt, join(path, p.key), "", "there is no such key here", l.cureKey(p.key, known))
+		if slices.Contains(known, p.key) {
+			found[p.key] = p.value
 			continue
 		}
-		found[p.key] = p.value
+		at := join(path, p.key)
+		if secrets && nearest(p.key, known) == "" {
+			at = path
+		}
+		l.r.at(p.keyAt, at, "", "there is no such key here", l.cureKey(p.key, known))
 	}
 	return found
 }
@@ -85,6 +90,8 @@ func (l *loader) cureKey(key string, known []string) string {
 		return "it belongs to a connection, or under defaults:"
 	case key == "email" || key == "password":
 		return "it belongs under credentials:"
+	case key == "platform" || key == "name":
+		return "it belongs to each connection"
 	case key == "database" || key == "defaults" || key == "clients" || key == "environment":
 		return "it belongs to the top of the file, without blanks in front"
 	}
@@ -113,7 +120,8 @@ func (l *loader) walk(at setting, prefix string, fields []Field, out map[string]
 		}
 		return
 	}
-	for key, n := range l.keys(at.node, at.path, known) {
+	secrets := prefix != "" && slices.ContainsFunc(fields, func(f Field) bool { return f.Secret && strings.HasPrefix(f.Name, prefix) })
+	for key, n := range l.keys(at.node, at.path, known, secrets) {
 		full, path := prefix+key, join(at.path, key)
 		switch {
 		case slices.ContainsFunc(fields, func(f Field) bool { return f.Name == full }):
@@ -126,7 +134,7 @@ func (l *loader) walk(at setting, prefix string, fields []Field, out map[string]
 
 func join(path, key string) string {
 	if !isName(strings.ReplaceAll(key, "-", "_")) {
-		key = ads40(key)
+		key = fmt.Sprintf("%q", ads.Printable(key, 40))
 	}
 	if path == "" {
 		return key
@@ -364,7 +372,7 @@ func (l *loader) connection(at setting, id string, defaults map[string]setting, 
 			f.set(c, v)
 			l.judge(f, in, c)
 		}
-		if f.kind == credential {
+		if f.Secret && !f.clear {
 			c.CredentialSource = l.sourceOf(in)
 			if good && in.scheme == "" && in.literal && in.text != "" {
 				l.clear(in)

@@ -85,7 +85,7 @@ func (l *loader) findFile() (name string, src []byte, found bool) {
 	if name == "" {
 		name = DefaultFile
 	}
-	f, err := readFile(l.opts.path(name), maxFile)
+	f, err := readFile(l.opts.path(name), maxFile, l.opts.ConfigFile != "")
 	switch {
 	case err == nil:
 		l.fileIsOpen = f.open

@@ -75,11 +75,15 @@ type report struct {
 	seen     map[Problem]bool
 	dropped  int
 	strict   bool
+	done     map[place]bool // places of YAML that has no meaning: what follows from it there is not said
 }
 
 func (r *report) add(p Problem) {
 	p.Path, p.Value = ads.Printable(p.Path, 200), ads.Printable(p.Value, 80)
 	p.Message, p.Cure = ads.Printable(p.Message, 500), ads.Printable(p.Cure, 1000)
+	if r.done[place{p.File, p.Line, p.Column}] {
+		return
+	}
 	key := p
 	if p.Line > 0 {
 		key.Path = ""
@@ -100,6 +104,15 @@ func (r *report) add(p Problem) {
 
 func (r *report) at(at place, path, value, message, cure string) {
 	r.add(Problem{File: at.file, Line: at.line, Column: at.col, Path: path, Value: value, Message: message, Cure: cure})
+}
+
+// only blames a place, and nothing else there after it.
+func (r *report) only(at place, message, cure string) {
+	r.at(at, "", "", message, cure)
+	if r.done == nil {
+		r.done = map[place]bool{}
+	}
+	r.done[at] = true
 }
 
 func (r *report) warn(at place, path, value, message, cure string) {

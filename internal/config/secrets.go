@@ -97,7 +97,7 @@ func (fs fileSecrets) read(ref string) (v secret.Text, open bool, err error) {
 	if !filepath.IsAbs(ref) {
 		ref = filepath.Join(fs.dir, ref)
 	}
-	f, err := readFile(ref, maxSecretFile)
+	f, err := readFile(ref, maxSecretFile, false)
 	if err != nil {
 		return secret.Text{}, false, fmt.Errorf("%s: %s", ref, fileMessage(err))
 	}

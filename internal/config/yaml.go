@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
@@ -218,7 +217,7 @@ func (c *converter) place(n ast.Node) place {
 func (c *converter) node(n ast.Node, depth int) *node {
 	out := &node{at: c.place(n)}
 	if depth > 2*maxDepth {
-		c.r.at(out.at, "", "", "is nested too deep", "")
+		c.r.only(out.at, "is nested too deep", "")
 		return out
 	}
 	switch n := n.(type) {
@@ -254,9 +253,9 @@ func (c *converter) node(n ast.Node, depth int) *node {
 		v, known := c.anchors[n.Value.GetToken().Value]
 		switch {
 		case !known:
-			c.r.at(out.at, "", "", "is an alias (*name) of an anchor that does not exist above it", "write &name in front of the value that it stands for, or quote text that begins with *")
+			c.r.only(out.at, "is an alias (*name) of an anchor that does not exist above it", "write &name in front of the value that it stands for, or quote text that begins with *")
 		case v == nil:
-			c.r.at(out.at, "", "", "is an alias (*name) inside the value that it stands for", "an anchor cannot hold itself")
+			c.r.only(out.at, "is an alias (*name) inside the value that it stands for", "an anchor cannot hold itself")
 		default:
 			return v
 		}
@@ -266,9 +265,9 @@ func (c *converter) node(n ast.Node, depth int) *node {
 			v.tag = ""
 			return &v
 		}
-		c.r.at(out.at, "", "", "has a tag (!name), which is not used here", "remove it, or quote text that begins with !")
+		c.r.only(out.at, "has a tag (!name), which is not used here", "remove it, or quote text that begins with !")
 	default:
-		c.r.at(out.at, "", "", "is YAML of a kind that is not used here", "write key: value, or a list with -")
+		c.r.only(out.at, "is YAML of a kind that is not used here", "write key: value, or a list with -")
 	}
 	return out
 }
@@ -292,11 +291,11 @@ func (c *converter) pairs(out *node, values []*ast.MappingValueNode, depth int) 
 		case *ast.StringNode:
 			key = k.Value
 		case *ast.AnchorNode, *ast.AliasNode, *ast.TagNode, *ast.MappingKeyNode:
-			c.r.at(at, "", "", "is not a plain key", "write key: value")
+			c.r.only(at, "is not a plain key", "write key: value")
 			continue
 		}
 		if first, dup := own[key]; dup {
-			c.r.at(at, "", "", fmt.Sprintf("the key %s stands here twice, first on line %d", ads40(key), first.line), "remove one of them")
+			c.r.only(at, fmt.Sprintf("this key stands here twice, first on line %d", first.line), "remove one of them")
 			continue
 		}
 		own[key] = at
@@ -313,7 +312,7 @@ func (c *converter) pairs(out *node, values []*ast.MappingValueNode, depth int) 
 		}
 		for _, s := range sources {
 			if s.kind != mapNode {
-				c.r.at(s.at, "", "", "<< needs a mapping to take settings from", "write <<: *name, where &name stands in front of a mapping")
+				c.r.only(s.at, "<< needs a mapping to take settings from", "write <<: *name, where &name stands in front of a mapping")
 				continue
 			}
 			for _, p := range s.pairs {
@@ -321,7 +320,7 @@ func (c *converter) pairs(out *node, values []*ast.MappingValueNode, depth int) 
 					continue
 				}
 				if c.merged++; c.merged > maxMerge {
-					c.r.at(out.at, "", "", "merges (<<) bring too many settings", "use defaults: for what all connections share")
+					c.r.only(out.at, "merges (<<) bring too many settings", "use defaults: for what all connections share")
 					return
 				}
 				own[p.key] = p.keyAt
@@ -329,12 +328,4 @@ func (c *converter) pairs(out *node, values []*ast.MappingValueNode, depth int) 
 			}
 		}
 	}
-}
-
-// ads40 quotes a key, cut short.
-func ads40(s string) string {
-	if len(s) > 40 {
-		s = strings.ToValidUTF8(s[:40], "") + "…"
-	}
-	return fmt.Sprintf("%q", s)
 }
