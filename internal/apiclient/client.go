@@ -79,6 +79,7 @@ type Client struct {
 	limit   *limiter
 	waits   waits
 	runID   atomic.Value // string
+	watch   atomic.Pointer[observe.Observer]
 
 	requests, throttled, retries atomic.Int64
 
@@ -170,13 +171,26 @@ func (s *Shared) CloseIdle() {
 // SetRun names the run in events.
 func (c *Client) SetRun(id string) { c.runID.Store(id) }
 
+// Watch makes o hear of this client's events too; nil ends that.
+func (c *Client) Watch(o observe.Observer) {
+	if o == nil {
+		c.watch.Store(nil)
+		return
+	}
+	c.watch.Store(&o)
+}
+
 // Stats counts since New: requests, throttled, retries, waited.
 func (c *Client) Stats() ads.Figures {
 	return ads.Figures{Requests: c.requests.Load(), Throttled: c.throttled.Load(), Retries: c.retries.Load(), Waited: c.waits.total()}
 }
 
 func (c *Client) emit(d observe.Data) {
-	c.c.Observer.Observe(observe.Event{At: time.Now(), Ref: c.c.Ref, Platform: c.spec.Name, RunID: c.runID.Load().(string), Data: d})
+	e := observe.Event{At: time.Now(), Ref: c.c.Ref, Platform: c.spec.Name, RunID: c.runID.Load().(string), Data: d}
+	c.c.Observer.Observe(e)
+	if o := c.watch.Load(); o != nil {
+		(*o).Observe(e)
+	}
 }
 
 func (c *Client) deadError() error {

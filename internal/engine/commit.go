@@ -295,12 +295,18 @@ func (c *committer) report(batch []op, com *store.Commit, res store.Result, l *l
 	if com.Listed != nil {
 		c.r.itemsAdded()
 	}
+	var listed int64 // after each page; pages are merged only where all of their records are new
+	if com.Listed != nil {
+		listed = l.have() - int64(len(com.Listed.Records)) - int64(len(com.Problems)) + res.SeenInPass
+	}
 	for _, o := range batch {
 		switch {
 		case o.page != nil && o.page.read.Pages > 0:
+			fresh := int64(len(o.page.records)) - min(res.SeenInPass, int64(len(o.page.records)))
+			listed = min(listed+fresh+int64(len(o.page.problems)), l.have())
 			c.r.emit(observe.PageListed{
-				Account: com.Account, Stream: com.Stream, Page: o.page.number, Rows: o.page.rows, New: int(int64(len(o.page.records)) - min(res.SeenInPass, int64(len(o.page.records)))),
-				Listed: l.have(), Total: l.Total, More: l.expectsMore(), Pass: l.Pass,
+				Account: com.Account, Stream: com.Stream, Page: o.page.number, Rows: o.page.rows, New: int(fresh),
+				Listed: listed, Total: l.Total, More: l.expectsMore(), Pass: l.Pass,
 			})
 			for _, p := range o.page.problems {
 				c.r.emit(observe.RecordFailed{

@@ -27,6 +27,8 @@ type API interface {
 	Stats() ads.Figures
 	// SetRun names the run in the client's events.
 	SetRun(runID string)
+	// Watch makes the client tell o of its events too; nil ends that.
+	Watch(o observe.Observer)
 }
 
 // Options say what to bring up to date and how.

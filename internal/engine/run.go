@@ -107,6 +107,14 @@ func (r *run) whole(ctx context.Context) (err error) {
 	r.com = newCommitter(r, st, opened.CommitSeq)
 	r.id = opened.ID
 	r.o.API.SetRun(r.id)
+	notes, endNotes := context.WithCancel(context.WithoutCancel(ctx))
+	waits := noteWaits(notes, r)
+	r.o.API.Watch(waits)
+	defer func() { // before the lock is given back
+		r.o.API.Watch(nil)
+		endNotes()
+		<-waits.done
+	}()
 	r.emit(observe.RunStarted{Trigger: r.o.Trigger, Resumed: opened.Resumed, Before: opened.Figures})
 	work := guard(r.note, func() error { return r.work(ctx) })
 	return r.finish(ctx, work)
