@@ -1,0 +1,171 @@
+// Package common holds what both databases do alike and what is not SQL: how often something is tried, how a batch is narrowed down to the
+// row that spoils it, how a failure is cut to size.
+//
+// It imports ads and store, and must not import a database driver.
+package common
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"time"
+
+	"adsync/internal/ads"
+	"adsync/internal/store"
+)
+
+// Tables are the names that the contract gives to tables and views: a database that has one of them without our version table is not ours.
+var Tables = []string{
+	"campaigns", "accounts", "ad_groups", "ads", "daily_metrics", "coverage", "runs", "failures",
+	"ad_reporting_account", "ad_reporting_campaign", "ad_reporting_ad_group", "ad_reporting_ad",
+}
+
+// VersionTable is where the schema's version is kept.
+const VersionTable = "adsync_schema_version"
+
+// EntityTable is the table that a stream's records go to.
+func EntityTable(stream string) (string, error) {
+	switch stream {
+	case "campaigns", "ad_groups", "ads":
+		return stream, nil
+	}
+	return "", &store.Error{Kind: store.KindOther, Op: "commit", Message: fmt.Sprintf("there is no table for the stream %q", stream)}
+}
+
+// Platform is the platform of a commit's accounts. A connection bears its platform's name unless it was given another.
+func Platform(ref ads.Ref, c *store.Commit) string {
+	switch {
+	case c.Platform != "":
+		return c.Platform
+	case c.Listed != nil && c.Listed.Platform != "":
+		return c.Listed.Platform
+	}
+	return ref.Connection
+}
+
+// Tries is how often a transaction is tried that failed for a reason that passes.
+const Tries = 5
+
+// Retry runs fn until it succeeds, fails for good, or has been tried Tries times, with growing pauses of random length in between.
+func Retry(ctx context.Context, passes func(error) bool, fn func() error) error {
+	pause := 20 * time.Millisecond
+	for try := 1; ; try++ {
+		err := fn()
+		if err == nil || try == Tries || ctx.Err() != nil || !passes(err) {
+			return err
+		}
+		t := time.NewTimer(pause/2 + rand.N(pause))
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return err
+		}
+		pause *= 4
+	}
+}
+
+// Bisect applies rows [lo, hi) and narrows a failure that is about data down to single rows, which are given to reject; all others are
+// applied. apply leaves nothing behind when it fails.
+func Bisect(lo, hi int, apply func(lo, hi int) error, aboutData func(error) bool, reject func(i int, err error) error) error {
+	if lo >= hi {
+		return nil
+	}
+	err := apply(lo, hi)
+	switch {
+	case err == nil:
+		return nil
+	case !aboutData(err):
+		return err
+	case hi-lo == 1:
+		return reject(lo, err)
+	}
+	mid := lo + (hi-lo)/2
+	if err := Bisect(lo, mid, apply, aboutData, reject); err != nil {
+		return err
+	}
+	return Bisect(mid, hi, apply, aboutData, reject)
+}
+
+// HolderText names this process for people.
+func HolderText() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "this host"
+	}
+	return fmt.Sprintf("pid %d on %s", os.Getpid(), host)
+}
+
+// Failure is a row of failures before it has an id.
+type Failure struct {
+	EntityID                       string
+	Class                          ads.Class
+	Code, Message, Hint, RequestID string
+	Attempts                       int64
+	RetryAt                        ads.Opt[time.Time]
+	Raw                            []byte
+}
+
+// FromProblem is the failure that a problem becomes.
+func FromProblem(p *ads.Problem) Failure {
+	return Failure{
+		EntityID: EntityID(p.EntityID), Class: ads.ClassBadRecord, Code: p.Code, Message: p.Message, Hint: p.Hint, Attempts: 1, Raw: CutRaw(p.Raw),
+	}
+}
+
+// Refused is the failure of a record that the database did not take.
+func Refused(id string, raw []byte, reason string) Failure {
+	return Failure{
+		EntityID: EntityID(id), Class: ads.ClassBadRecord, Code: "refused", Message: "the database refused it: " + reason, Attempts: 1,
+		Hint: "look at the record and at constraints or triggers that were added to the table", Raw: CutRaw(raw),
+	}
+}
+
+// maxEntityID bounds what goes into the index of open failures.
+const maxEntityID = 1024
+
+// EntityID makes an id fit an index: one that is too long is cut, and told apart from others by a sum.
+func EntityID(id string) string {
+	id = ads.Text(id)
+	if len(id) <= maxEntityID {
+		return id
+	}
+	sum := sha256.Sum256([]byte(id))
+	return ads.Text(id[:maxEntityID-20]) + "…" + hex.EncodeToString(sum[:6])
+}
+
+// CutRaw is what is kept of a failed record's JSON: storable text of at most ads.MaxRawKept bytes.
+func CutRaw(raw []byte) []byte {
+	if len(raw) == 0 {
+		return nil
+	}
+	s := ads.Text(string(raw[:min(len(raw), ads.MaxRawKept)]))
+	if len(s) > ads.MaxRawKept { // replaced bytes are longer than what they replace
+		s = ads.Text(s[:ads.MaxRawKept-3])
+		s = s[:min(len(s), ads.MaxRawKept)]
+	}
+	return []byte(ads.Text(s))
+}
+
+// TooMany says that a sweep would mark more than it was allowed to.
+func TooMany(gone, present int64, share float64) bool {
+	return gone > 0 && float64(gone) > share*float64(present)
+}
+
+// Micro is t as both databases keep it.
+func Micro(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
+
+// ForeignTables refuses a database that has tables of our names which we did not make.
+func ForeignTables(where string, found []string, hint string) error {
+	what := "a table %s that adsync did not make"
+	if len(found) > 1 {
+		what = "tables %s that adsync did not make"
+	}
+	return &store.Error{
+		Kind: store.KindForeignTable, Op: "migrate", Message: fmt.Sprintf("%s has "+what, where, strings.Join(found, ", ")), Hint: hint,
+	}
+}

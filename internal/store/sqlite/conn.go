@@ -1,0 +1,217 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"strconv"
+	"time"
+
+	"modernc.org/sqlite"
+
+	"adsync/internal/store"
+)
+
+// How long somebody waits for another process's transaction, and for one of this process.
+const (
+	busyTimeout = 5 * time.Second
+	turnTimeout = 30 * time.Second
+)
+
+// dsn builds a connection string. busy_timeout comes first: switching to WAL needs a lock and would fail at once without it.
+func dsn(path string, pragmas ...string) string {
+	q := url.Values{}
+	q.Set("_txlock", "immediate")
+	for _, p := range append([]string{"busy_timeout(" + strconv.FormatInt(busyTimeout.Milliseconds(), 10) + ")"}, pragmas...) {
+		q.Add("_pragma", p)
+	}
+	u := url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: q.Encode()}
+	return u.String()
+}
+
+// conn is one connection with its prepared statements, used by one goroutine at a time. It talks to the driver directly: database/sql
+// would convert every value of a batch once more.
+type conn struct {
+	dsn   string
+	raw   driver.Conn
+	stmts map[string]driver.Stmt
+	args  []driver.NamedValue
+	row   []driver.Value
+}
+
+// drv opens our connections, apart from the driver that database/sql knows.
+var drv = &sqlite.Driver{}
+
+func (c *conn) open() error {
+	if c.raw != nil {
+		return nil
+	}
+	raw, err := drv.Open(c.dsn)
+	if err != nil {
+		return err
+	}
+	c.raw, c.stmts = raw, map[string]driver.Stmt{}
+	return nil
+}
+
+func (c *conn) close() error {
+	if c.raw == nil {
+		return nil
+	}
+	for _, s := range c.stmts {
+		_ = s.Close()
+	}
+	err := c.raw.Close()
+	c.raw, c.stmts = nil, nil
+	return err
+}
+
+func (c *conn) stmt(query string) (driver.Stmt, error) {
+	if s, ok := c.stmts[query]; ok {
+		return s, nil
+	}
+	s, err := c.raw.Prepare(query)
+	if err != nil {
+		return nil, err
+	}
+	c.stmts[query] = s
+	return s, nil
+}
+
+// named makes driver arguments of values. The slice is reused by the next call.
+func (c *conn) named(args []any) []driver.NamedValue {
+	c.args = c.args[:0]
+	for i, a := range args {
+		switch v := a.(type) {
+		case int:
+			a = int64(v)
+		case nil, int64, string, []byte, float64:
+		default:
+			panic(fmt.Sprintf("sqlite: argument of type %T", v))
+		}
+		c.args = append(c.args, driver.NamedValue{Ordinal: i + 1, Value: a})
+	}
+	return c.args
+}
+
+// exec runs a statement and says how many rows it changed. Statements are short, so only what waits for a lock takes a context.
+func (c *conn) exec(query string, args ...any) (int64, error) {
+	return c.execCtx(context.Background(), query, args...)
+}
+
+func (c *conn) execCtx(ctx context.Context, query string, args ...any) (int64, error) {
+	s, err := c.stmt(query)
+	if err != nil {
+		return 0, err
+	}
+	r, err := s.(driver.StmtExecContext).ExecContext(ctx, c.named(args))
+	if err != nil {
+		return 0, err
+	}
+	return r.RowsAffected()
+}
+
+// query calls scan for each row. The values are valid during the call only.
+func (c *conn) query(query string, scan func(v []driver.Value) error, args ...any) error {
+	c.named(args)
+	return c.queryBound(query, scan)
+}
+
+// queryBound is query with the arguments that are in c.args.
+func (c *conn) queryBound(query string, scan func(v []driver.Value) error) error {
+	s, err := c.stmt(query)
+	if err != nil {
+		return err
+	}
+	rows, err := s.(driver.StmtQueryContext).QueryContext(context.Background(), c.args)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	n := len(rows.Columns())
+	if cap(c.row) < n {
+		c.row = make([]driver.Value, n)
+	}
+	for {
+		row := c.row[:n]
+		switch err := rows.Next(row); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+		if scan == nil {
+			continue
+		}
+		if err := scan(row); err != nil {
+			return err
+		}
+	}
+}
+
+// writer is a connection that writes, and the turns in which it is used. All writers of a Store share the turns, so that none waits in
+// SQLite's own polling for another of the same process.
+type writer struct {
+	conn
+	turn  chan struct{}
+	place place
+}
+
+// place names the database in errors.
+type place struct{ path string }
+
+// tx runs fn in a transaction.
+func (w *writer) tx(ctx context.Context, op string, fn func(*conn) error) error {
+	t := time.NewTimer(turnTimeout)
+	defer t.Stop()
+	select {
+	case w.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return &store.Error{
+			Kind: store.KindLocked, Op: op, Message: fmt.Sprintf("%s: another write of this process has taken longer than %s", w.place.path, turnTimeout),
+			Hint: "the disk may be too slow or stuck",
+		}
+	}
+	defer func() { <-w.turn }()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := w.open(); err != nil {
+		return w.place.error(op, err)
+	}
+	if _, err := w.execCtx(ctx, "BEGIN IMMEDIATE"); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return w.place.error(op, err)
+	}
+	err := func() (err error) {
+		defer func() { // a panic of a callback must not leave the transaction open
+			if v := recover(); v != nil {
+				w.rollback()
+				panic(v)
+			}
+		}()
+		return fn(&w.conn)
+	}()
+	if err == nil {
+		_, err = w.exec("COMMIT")
+	}
+	if err != nil {
+		w.rollback()
+		return w.place.error(op, err)
+	}
+	return nil
+}
+
+// rollback leaves the connection without a transaction, or gives it up.
+func (w *writer) rollback() {
+	if _, err := w.exec("ROLLBACK"); err != nil && !isNoTransaction(err) {
+		_ = w.close()
+	}
+}

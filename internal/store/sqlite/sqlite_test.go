@@ -1,0 +1,80 @@
+package sqlite_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"adsync/internal/store"
+	"adsync/internal/store/sqlite"
+	"adsync/internal/store/storetest"
+)
+
+func open(ctx context.Context, path string) (store.Store, error) {
+	return sqlite.Open(ctx, path, sqlite.Options{})
+}
+
+func TestMain(m *testing.M) { os.Exit(storetest.Main(m, open)) }
+
+func TestStore(t *testing.T) {
+	storetest.Run(t, func(t testing.TB) storetest.Database {
+		path := filepath.Join(t.TempDir(), "adsync.db")
+		return storetest.Database{
+			Name: path,
+			Open: func(ctx context.Context) (store.Store, error) { return open(ctx, path) },
+			Rows: func(t testing.TB, query string) [][]string { return rows(t, path, query) },
+			Exec: func(t testing.TB, query string) { rows(t, path, query) },
+		}
+	})
+}
+
+// rows runs a statement on a connection of its own and gives what it returns as text.
+func rows(t testing.TB, path, query string) [][]string {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(10000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	res, err := db.Query(query)
+	if err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	defer func() { _ = res.Close() }()
+	columns, err := res.Columns()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out [][]string
+	for res.Next() {
+		values, into := make([]any, len(columns)), make([]any, len(columns))
+		for i := range values {
+			into[i] = &values[i]
+		}
+		if err := res.Scan(into...); err != nil {
+			t.Fatal(err)
+		}
+		row := make([]string, len(values))
+		for i, v := range values {
+			switch v := v.(type) {
+			case nil:
+				row[i] = "NULL"
+			case float64:
+				row[i] = strconv.FormatFloat(v, 'f', -1, 64)
+			case []byte:
+				row[i] = string(v)
+			default:
+				row[i] = fmt.Sprint(v)
+			}
+		}
+		out = append(out, row)
+	}
+	if err := res.Err(); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	return out
+}

@@ -1,0 +1,224 @@
+package storetest
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"adsync/internal/ads"
+	"adsync/internal/store"
+)
+
+// refuseSome makes the database refuse records named "double", but for one: an index that nobody planned for.
+func refuseSome(t testing.TB, db Database) {
+	db.Exec(t, "CREATE UNIQUE INDEX unplanned ON campaigns (name) WHERE name LIKE 'double%'")
+}
+
+// Faults 104 and 109: what the database refuses is one failed record, and the batch goes on.
+func testRefused(t *testing.T, db Database) {
+	s := open(t, db)
+	refuseSome(t, db)
+	for run, n := range []int{3, 60, 1200} {
+		ref := ads.Ref{ClientID: fmt.Sprint("client", n), Connection: "c"}
+		x := begin(t, s, ref, newRun(fmt.Sprint("run", run), at(0)))
+		double := fmt.Sprint("double ", n)
+		first := entity("first")
+		first.Name = double
+		x.direct(at(1), first)
+		var records []ads.Entity
+		bad := map[string]bool{}
+		for i := range n {
+			e := entity(fmt.Sprintf("campaign_%04d", i))
+			if i == 1 || i == n-1 || i == n/2 {
+				e.Name = double
+				bad[e.ID] = true
+			}
+			records = append(records, e)
+		}
+		l := x.listedDirect(records...)
+		l.AllMaybeSeen = false
+		res := x.commit(store.Commit{Stamp: at(2), Listed: l})
+		if res.RejectedReason == "" {
+			t.Error("the refusal has no reason")
+		}
+		res.RejectedReason = ""
+		wantResult(t, res, store.Result{Written: int64(n - len(bad)), Rejected: int64(len(bad))})
+		wantRows(t, db, fmt.Sprintf("SELECT count(*) FROM campaigns WHERE client_id = '%s'", ref.ClientID), []string{fmt.Sprint(n - len(bad) + 1)})
+		rows := db.Rows(t, fmt.Sprintf("SELECT entity_id, class, attempts, raw, message FROM failures WHERE client_id = '%s' AND resolved_at IS NULL", ref.ClientID))
+		if len(rows) != len(bad) {
+			t.Errorf("%d failures, want %d: %q", len(rows), len(bad), rows)
+		}
+		for _, r := range rows {
+			if !bad[r[0]] || r[1] != "bad_record" || r[2] != "1" || r[3] != `{"id":"`+r[0]+`"}` || !strings.Contains(r[4], "unplanned") && !strings.Contains(r[4], "name") {
+				t.Errorf("failure %q", r)
+			}
+		}
+		// Written at last, it is no failure any more.
+		x.direct(at(3), entity("campaign_0001"))
+		wantRows(t, db, fmt.Sprintf("SELECT resolved_at FROM failures WHERE client_id = '%s' AND entity_id = 'campaign_0001'", ref.ClientID), []string{text(at(3))})
+		x.finish(ads.Partial, at(4))
+	}
+}
+
+func testRefusedItem(t *testing.T, db Database) {
+	s := open(t, db)
+	refuseSome(t, db)
+	x := begin(t, s, acme, newRun("r1", at(0)))
+	records := entities("a", "b", "c", "d")
+	records[1].Name, records[3].Name = "double", "double"
+	l := x.listedDirect(records...)
+	l.Direct, l.FirstSeq = false, 1
+	x.commit(store.Commit{Stamp: at(1), Listed: l})
+	res := x.commit(store.Commit{Stamp: at(2), Done: []int64{1, 2, 3, 4}})
+	res.RejectedReason = ""
+	wantResult(t, res, store.Result{Written: 3, Rejected: 1})
+	wantRows(t, db, "SELECT entity_id, class, raw FROM failures", []string{"d", "bad_record", `{"id":"d"}`})
+	if got := x.pending(); len(got) != 0 {
+		t.Errorf("pending: %v", got)
+	}
+	x.finish(ads.Partial, at(3))
+}
+
+func testFailures(t *testing.T, db Database) {
+	s := open(t, db)
+	x := begin(t, s, acme, newRun("r1", at(0)))
+	list := func(second int, first int64, records ...ads.Entity) {
+		l := x.listedDirect(records...)
+		l.Direct, l.FirstSeq = false, first
+		x.commit(store.Commit{Stamp: at(second), Listed: l})
+	}
+	const query = "SELECT entity_id, class, code, message, hint, request_id, attempts, first_failed_at, last_failed_at, next_retry_at, resolved_at, raw FROM failures ORDER BY id"
+	list(1, 1, entities("a")...)
+	x.commit(store.Commit{Stamp: at(2), Failed: []store.ItemFailure{{Seq: 1, Class: ads.ClassTransient, Code: "http_500", Message: "down", Hint: "wait", RequestID: "q1", Attempts: 5, RetryAt: ads.Some(at(50))}}})
+	wantRows(t, db, query, []string{"a", "transient", "http_500", "down", "wait", "q1", "5", text(at(2)), text(at(2)), text(at(50)), "NULL", `{"id":"a"}`})
+	x.finish(ads.Partial, at(3))
+	// It fails again: the same failure, once more.
+	x = begin(t, s, acme, newRun("r2", at(10)))
+	list(11, 1, entities("a", "b")...)
+	x.commit(store.Commit{Stamp: at(12), Failed: []store.ItemFailure{{Seq: 1, Class: ads.ClassPermanent, Message: "gone", Attempts: 2}}})
+	again := []string{"a", "permanent", "NULL", "gone", "NULL", "NULL", "7", text(at(2)), text(at(12)), "NULL", "NULL", `{"id":"a"}`}
+	wantRows(t, db, query, again)
+	// Another record's success leaves it open, its own resolves it.
+	x.commit(store.Commit{Stamp: at(13), Done: []int64{2}})
+	wantRows(t, db, query, again)
+	x.finish(ads.Partial, at(14))
+	x = begin(t, s, acme, newRun("r3", at(20)))
+	list(21, 1, entities("a")...)
+	x.commit(store.Commit{Stamp: at(22), Done: []int64{1}})
+	again[10] = text(at(22))
+	wantRows(t, db, query, again)
+	// After that it is a new one.
+	x.finish(ads.Complete, at(23))
+	x = begin(t, s, acme, newRun("r4", at(30)))
+	x.commit(store.Commit{Stamp: at(31), Problems: []ads.Problem{
+		{EntityID: "a", Code: "bad_value", Message: "budget is no number", Hint: "ask them", Raw: []byte("{\"budget\": \xff\x00}")},
+		{EntityID: "page 1, position 2", Code: "no_id", Message: "no id"},
+		{EntityID: strings.Repeat("long", 5000), Code: "bad_id", Message: "too long", Raw: []byte(strings.Repeat("é", ads.MaxRawKept))},
+	}})
+	rows := db.Rows(t, query)
+	if len(rows) != 4 {
+		t.Fatalf("%d rows: %.500q", len(rows), rows)
+	}
+	wantRows(t, db, strings.Replace(query, "ORDER BY", "WHERE resolved_at IS NULL AND code <> 'bad_id' ORDER BY", 1),
+		[]string{"a", "bad_record", "bad_value", "budget is no number", "ask them", "NULL", "1", text(at(31)), text(at(31)), "NULL", "NULL", "{\"budget\": \uFFFD\uFFFD}"},
+		[]string{"page 1, position 2", "bad_record", "no_id", "no id", "NULL", "NULL", "1", text(at(31)), text(at(31)), "NULL", "NULL", "NULL"})
+	if long := rows[3]; len(long[0]) > 1100 || len(long[11]) > ads.MaxRawKept || len(long[11]) < ads.MaxRawKept-8 {
+		t.Errorf("id of %d bytes, raw of %d", len(long[0]), len(long[11]))
+	}
+	// A problem that comes with a record of the same id is the newer word on it.
+	x.commit(store.Commit{Stamp: at(32), Listed: x.listedDirect(entity("a")), Problems: []ads.Problem{{EntityID: "a", Code: "duplicate", Message: "comes twice"}}})
+	wantRows(t, db, "SELECT code FROM failures WHERE entity_id = 'a' AND resolved_at IS NULL", []string{"duplicate"})
+	x.direct(at(33), entity("a"))
+	wantRows(t, db, "SELECT count(*) FROM failures WHERE entity_id = 'a' AND resolved_at IS NULL", []string{"0"})
+	x.finish(ads.Partial, at(34))
+}
+
+func testFailureFilters(t *testing.T, db Database) {
+	s := open(t, db)
+	ctx := testContext(t)
+	n := 0
+	for _, ref := range []ads.Ref{{ClientID: "b", Connection: "x"}, {ClientID: "a", Connection: "y"}, {ClientID: "a", Connection: "x"}} {
+		n++
+		x := begin(t, s, ref, newRun(fmt.Sprint("run", n), at(n*10)))
+		x.commit(store.Commit{Stamp: at(n*10 + 1), Problems: []ads.Problem{{EntityID: "p1", Code: "c", Message: "m", Hint: "h", Raw: []byte("raw")}, {EntityID: "p2", Message: "m"}}})
+		l := x.listedDirect(entities("i1", "i2")...)
+		l.Direct, l.FirstSeq = false, 1
+		x.commit(store.Commit{Stamp: at(n*10 + 2), Listed: l})
+		x.commit(store.Commit{Stamp: at(n*10 + 3), Failed: []store.ItemFailure{
+			{Seq: 1, Class: ads.ClassTransient, Code: "http_500", Message: "m", RequestID: "q", Attempts: 3, RetryAt: ads.Some(at(99))},
+			{Seq: 2, Class: ads.ClassPermanent, Message: "m", Attempts: 1},
+		}})
+		x.finish(ads.Partial, at(n*10+4))
+	}
+	x := begin(t, s, ads.Ref{ClientID: "b", Connection: "x"}, newRun("resolves", at(100)))
+	x.direct(at(101), entity("i1"))
+	x.finish(ads.Complete, at(102))
+	show := func(f store.FailureFilter) string {
+		t.Helper()
+		var out []string
+		for f, err := range s.Failures(ctx, f) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			out = append(out, f.Ref.String()+"/"+f.EntityID)
+		}
+		return strings.Join(out, " ")
+	}
+	for _, tt := range []struct {
+		f    store.FailureFilter
+		want string
+	}{
+		{store.FailureFilter{}, "a/x/p1 a/x/p2 a/x/i1 a/x/i2 a/y/p1 a/y/p2 a/y/i1 a/y/i2 b/x/p1 b/x/p2 b/x/i2"},
+		{store.FailureFilter{Resolved: true, ClientID: "b"}, "b/x/p1 b/x/p2 b/x/i1 b/x/i2"},
+		{store.FailureFilter{ClientID: "a", Connection: "x"}, "a/x/p1 a/x/p2 a/x/i1 a/x/i2"},
+		{store.FailureFilter{Connection: "y"}, "a/y/p1 a/y/p2 a/y/i1 a/y/i2"},
+		{store.FailureFilter{Class: "transient"}, "a/x/i1 a/y/i1"},
+		{store.FailureFilter{Since: at(31), Class: "bad_record"}, "a/x/p1 a/x/p2"},
+		{store.FailureFilter{Limit: 2}, "a/x/p1 a/x/p2"},
+		{store.FailureFilter{ClientID: "nobody"}, ""},
+	} {
+		if got := show(tt.f); got != tt.want {
+			t.Errorf("%+v:\n got %s\nwant %s", tt.f, got, tt.want)
+		}
+	}
+	var some []int64
+	for f, err := range s.Failures(ctx, store.FailureFilter{ClientID: "a"}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.EntityID == "i1" && f.Ref.Connection == "x" {
+			want := store.Failure{
+				ID: f.ID, Ref: ads.Ref{ClientID: "a", Connection: "x"}, Account: "acc", Stream: "campaigns", EntityID: "i1", Class: ads.ClassTransient, Code: "http_500",
+				Message: "m", RequestID: "q", Attempts: 3, FirstFailedAt: at(33), LastFailedAt: at(33), NextRetryAt: at(99), Raw: []byte(`{"id":"i1"}`),
+			}
+			if fmt.Sprintf("%+v", f) != fmt.Sprintf("%+v", want) {
+				t.Errorf("got  %+v\nwant %+v", f, want)
+			}
+		}
+		some = append(some, f.ID)
+		if len(some) == 3 {
+			break // a reader may stop early
+		}
+	}
+	if got := show(store.FailureFilter{IDs: some}); got != "a/x/p1 a/x/p2 a/x/i1" {
+		t.Errorf("by id: %s", got)
+	}
+	// They may be dropped while they are read.
+	for f, err := range s.Failures(ctx, store.FailureFilter{IDs: some}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := s.DropFailures(ctx, []int64{f.ID, -1}); err != nil || n != 1 {
+			t.Errorf("dropped %d, %v", n, err)
+		}
+	}
+	if n, err := s.DropFailures(ctx, some); err != nil || n != 0 {
+		t.Errorf("dropped again: %d, %v", n, err)
+	}
+	if n, err := s.DropFailures(ctx, nil); err != nil || n != 0 {
+		t.Errorf("nothing to drop: %d, %v", n, err)
+	}
+	if got := show(store.FailureFilter{ClientID: "a", Connection: "x"}); got != "a/x/i2" {
+		t.Errorf("left: %s", got)
+	}
+}
