@@ -36,7 +36,7 @@ type attempt struct {
 
 func newTransport(c SharedConfig, idle time.Duration) *http.Transport {
 	t := &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
+		Proxy:                  c.Proxy,
 		DialContext:            c.DialContext,
 		TLSClientConfig:        &tls.Config{RootCAs: c.RootCAs, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    10 * time.Second,
@@ -47,6 +47,9 @@ func newTransport(c SharedConfig, idle time.Duration) *http.Transport {
 		ForceAttemptHTTP2:      true,
 		WriteBufferSize:        4 << 10,
 		ReadBufferSize:         32 << 10,
+	}
+	if t.Proxy == nil {
+		t.Proxy = http.ProxyFromEnvironment
 	}
 	if t.DialContext == nil {
 		t.DialContext = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}).DialContext

@@ -128,6 +128,7 @@ func New(c Config) (*Client, error) {
 
 // SharedConfig says how connections are made.
 type SharedConfig struct {
+	Proxy       func(*http.Request) (*url.URL, error)                             // nil: the standard variables
 	RootCAs     *x509.CertPool                                                    // nil: the system's
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error) // nil: a net.Dialer
 }
