@@ -174,7 +174,9 @@ func hinted(attrs []slog.Attr, hint string) []slog.Attr {
 	return attrs
 }
 
-func seconds(d time.Duration) float64 { return float64(d.Round(time.Millisecond).Milliseconds()) / 1000 }
+func seconds(d time.Duration) float64 {
+	return float64(d.Round(time.Millisecond).Milliseconds()) / 1000
+}
 
 // singular is one record of a stream: "campaign".
 func singular(stream string) string {

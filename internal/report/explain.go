@@ -20,6 +20,9 @@ type Explanation struct {
 // Explain puts the end of a run into words.
 func Explain(s engine.Summary, now time.Time) Explanation {
 	x := ExplainError(s.Err, now)
+	if x.Kind.Name == "stopped" && s.RunID != "" {
+		x.Why += fmt.Sprintf(" after page %d, with %d of %d synced", s.Figures.Pages, s.Figures.Synced, s.Figures.Listed)
+	}
 	if x.Kind != Partial {
 		return x
 	}

@@ -179,3 +179,11 @@ func (c ConnectionStatus) note(now time.Time) string {
 	}
 	return s
 }
+
+// Only is the status of these connections.
+func (s Status) Only(refs []ads.Ref) Status {
+	s.Connections = slices.DeleteFunc(slices.Clone(s.Connections), func(c ConnectionStatus) bool {
+		return !slices.Contains(refs, ads.Ref{ClientID: c.Client, Connection: c.Connection})
+	})
+	return s
+}

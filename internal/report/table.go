@@ -2,6 +2,7 @@ package report
 
 import (
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/mattn/go-runewidth"
@@ -48,4 +49,25 @@ func (t *table) write(w io.Writer) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// WriteTable prints rows under their headings. A column whose values are all numbers is aligned to the right.
+func WriteTable(w io.Writer, head []string, rows [][]string) error {
+	t := table{}
+	for i, h := range head {
+		numbers := len(rows) > 0
+		for _, r := range rows {
+			if _, err := strconv.ParseFloat(r[i], 64); err != nil {
+				numbers = false
+			}
+		}
+		if numbers {
+			h = ">" + h
+		}
+		t.head = append(t.head, h)
+	}
+	for _, r := range rows {
+		t.add(r...)
+	}
+	return t.write(w)
 }
