@@ -1,8 +1,8 @@
 package report
 
 import (
+	"fmt"
 	"io"
-	"strconv"
 	"strings"
 
 	"github.com/mattn/go-runewidth"
@@ -57,7 +57,7 @@ func WriteTable(w io.Writer, head []string, rows [][]string) error {
 	for i, h := range head {
 		numbers := len(rows) > 0
 		for _, r := range rows {
-			if _, err := strconv.ParseFloat(r[i], 64); err != nil {
+			if strings.Trim(r[i], "-0123456789.,") != "" {
 				numbers = false
 			}
 		}
@@ -70,4 +70,17 @@ func WriteTable(w io.Writer, head []string, rows [][]string) error {
 		t.add(r...)
 	}
 	return t.write(w)
+}
+
+// Cell is a database's value as a table shows it.
+func Cell(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return ""
+	case int64:
+		return count(v)
+	case []byte:
+		return string(v)
+	}
+	return fmt.Sprint(v)
 }
