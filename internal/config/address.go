@@ -36,7 +36,7 @@ func normaliseURL(s string) (string, *fault) {
 	}
 	switch {
 	case u.User != nil || strings.Contains(s, "@"):
-		return "", faultf("put the name and the password under credentials:, and write the URL without them", "holds a name or a password (user:password@)")
+		return "", faultf("leave them out of the URL; they are given apart, under credentials: or as AD_PLATFORM_EMAIL and AD_PLATFORM_PASSWORD", "holds a name or a password (user:password@)")
 	case u.Scheme != "http" && u.Scheme != "https":
 		return "", faultf(cure, "does not begin with https:// or http://")
 	case u.Opaque != "" || u.Hostname() == "":
@@ -206,7 +206,7 @@ func parsePostgres(s, cure string) (Database, *fault) {
 	if strings.Contains(u.EscapedPath(), "@") || strings.Contains(u.RawQuery, "@") || strings.Contains(rest, "#") {
 		return Database{}, faultf(encodeCure, "has an @ or a # where none can be")
 	}
-	q, err := url.ParseQuery(u.RawQuery)
+	q, err := url.ParseQuery(strings.ReplaceAll(u.RawQuery, "+", "%2B"))
 	if err != nil {
 		return Database{}, faultf(encodeCure, "has parameters that cannot be read")
 	}
@@ -228,9 +228,21 @@ func parsePostgres(s, cure string) (Database, *fault) {
 			kept.Set(p, q.Get(p))
 		}
 	}
-	show.RawQuery = kept.Encode()
-	return Database{Engine: Postgres, DSN: secret.New("postgres:" + rest), Display: show.String()}, nil
+	show.RawQuery = encodeQuery(kept)
+	return Database{Engine: Postgres, DSN: secret.New("postgres:" + rest), Display: display(show)}, nil
 }
+
+// display writes an address; url.URL leaves out the // in front of a host that is empty.
+func display(u url.URL) string {
+	s := u.String()
+	if rest, ok := strings.CutPrefix(s, u.Scheme+":"); ok && !strings.HasPrefix(rest, "//") {
+		return u.Scheme + "://" + rest
+	}
+	return s
+}
+
+// encodeQuery writes a blank as %20: to PostgreSQL's clients a + is a +.
+func encodeQuery(q url.Values) string { return strings.ReplaceAll(q.Encode(), "+", "%20") }
 
 func checkHostPort(h string, none bool, cure string) *fault {
 	if none {
@@ -276,6 +288,6 @@ func postgresParts(host, port, name, user, password string) string {
 	} else {
 		u.Host = net.JoinHostPort(strings.Trim(host, "[]"), port)
 	}
-	u.RawQuery = q.Encode()
+	u.RawQuery = encodeQuery(q)
 	return u.String()
 }

@@ -27,8 +27,9 @@ func parseDotenv(src []byte) (vars []variable, mistakes []dotenvMistake) {
 	}
 	rest := strings.ReplaceAll(strings.ReplaceAll(string(src), "\r\n", "\n"), "\r", "\n")
 	for line := 1; rest != ""; line++ {
-		var text string
-		text, rest, _ = strings.Cut(rest, "\n")
+		text, below, _ := strings.Cut(rest, "\n")
+		here := rest // from the beginning of this line
+		rest = below
 		text = strings.TrimSpace(text)
 		if text == "" || text[0] == '#' {
 			continue
@@ -49,22 +50,21 @@ func parseDotenv(src []byte) (vars []variable, mistakes []dotenvMistake) {
 			vars = append(vars, v)
 			continue
 		}
-		quoted, after, lines, ok := unquote(value, rest)
-		if !ok {
-			mistakes = append(mistakes, dotenvMistake{line, "opens a quote that is never closed"})
+		// No quote can stand before the =, so the first one is the value's.
+		var end, lines int
+		start := strings.IndexByte(here, value[0])
+		if v.value, end, lines, ok = unquote(here[start:]); !ok {
+			// What follows may be a part of the value: nothing below can be trusted.
+			return vars, append(mistakes, dotenvMistake{line, "opens a quote that is never closed"})
+		}
+		tail, below, _ := strings.Cut(here[start+end:], "\n")
+		rest = below
+		line += lines
+		if tail = strings.TrimSpace(tail); tail != "" && tail[0] != '#' {
+			mistakes = append(mistakes, dotenvMistake{line, "has text behind the closing quote"})
 			continue
 		}
-		tail, next, more := strings.Cut(after, "\n")
-		if tail = strings.TrimSpace(tail); tail != "" && tail[0] != '#' {
-			mistakes = append(mistakes, dotenvMistake{line + lines, "has text behind the closing quote"})
-		} else {
-			v.value = quoted
-			vars = append(vars, v)
-		}
-		if lines > 0 || more {
-			rest = next
-		}
-		line += lines
+		vars = append(vars, v)
 	}
 	return vars, mistakes
 }
@@ -79,16 +79,15 @@ func uncomment(s string) string {
 	return s
 }
 
-// unquote reads a quoted value that begins first and may go on in the lines of rest. after is what follows the closing quote, with the
-// lines below it; lines is how many lines further down it is.
-func unquote(first, rest string) (value, after string, lines int, ok bool) {
-	quote, s := first[0], first[1:]+"\n"+rest
+// unquote reads a quoted value that begins s and may go on in the lines below. end is where it ends in s, lines how many lines further down.
+func unquote(s string) (value string, end, lines int, ok bool) {
+	quote := s[0]
 	var b strings.Builder
-	for i := 0; i < len(s); i++ {
+	for i := 1; i < len(s); i++ {
 		c := s[i]
 		switch {
 		case c == quote:
-			return b.String(), s[i+1:], lines, true
+			return b.String(), i + 1, lines, true
 		case c == '\\' && quote == '"' && i+1 < len(s):
 			i++
 			switch s[i] {
@@ -114,5 +113,5 @@ func unquote(first, rest string) (value, after string, lines int, ok bool) {
 			b.WriteByte(c)
 		}
 	}
-	return "", "", 0, false
+	return "", 0, 0, false
 }

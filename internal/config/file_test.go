@@ -497,12 +497,11 @@ func TestHostileFiles(t *testing.T) {
 		prev, this := string(rune('a'+i%26))+string(rune('0'+i/26)), string(rune('a'+(i+1)%26))+string(rune('0'+(i+1)/26))
 		bomb += this + ": &" + this + " [*" + prev + strings.Repeat(",*"+prev, 8) + "]\n"
 	}
-	merges := "clients:\n  - &m {" + strings.Repeat("a: b, ", 1) + "x: y}\n"
 	var keys strings.Builder
-	for i := range 900 {
+	for i := range 190 {
 		keys.WriteString("  k" + strings.Repeat("x", i) + ": v\n")
 	}
-	merges = "x: &m\n" + keys.String() + "y:\n" + strings.Repeat("  - <<: *m\n", 10_000)
+	merges := "x: &m\n" + keys.String() + "y:\n" + strings.Repeat("  - <<: *m\n", 20_000)
 	conns := "clients:\n  - &c\n    id: x\n    connections: &l [" + strings.Repeat("&k {platform: adplatform},", 2000) + "]\n" + strings.Repeat("  - *c\n", 2000)
 	for name, src := range map[string]string{
 		"bomb":         bomb + "clients: *e1\n",

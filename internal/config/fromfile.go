@@ -88,7 +88,7 @@ func (l *loader) cureKey(key string, known []string) string {
 	switch {
 	case slices.Contains(settings, key) && !slices.Contains(known, key):
 		return "it belongs to a connection, or under defaults:"
-	case key == "email" || key == "password":
+	case (key == "email" || key == "password") && slices.Contains(known, "credentials"):
 		return "it belongs under credentials:"
 	case key == "platform" || key == "name":
 		return "it belongs to each connection"

@@ -53,7 +53,10 @@ func (p Problem) String() string {
 }
 
 // Error is what Load gives for a configuration that cannot be used: all problems, in the order of the file. Exit code 2.
-type Error struct{ Problems []Problem }
+type Error struct {
+	Problems []Problem
+	Warnings []Problem // what would be warned about if there were nothing worse; Error does not print it
+}
 
 func (e *Error) Error() string {
 	lines := make([]string, len(e.Problems))
@@ -136,7 +139,7 @@ func (r *report) result() (warnings []Problem, err error) {
 		errs = append(errs, Problem{Message: fmt.Sprintf("and %d more; these come first", r.dropped)})
 	}
 	if len(errs) > 0 {
-		return warnings, &Error{Problems: errs}
+		return warnings, &Error{Problems: errs, Warnings: warnings}
 	}
 	return warnings, nil
 }

@@ -48,7 +48,7 @@ type pair struct {
 const (
 	maxMarks = 500_000 // lines and characters that can mean structure
 	maxDepth = 32
-	maxKeys  = 1000 // in one mapping
+	maxKeys  = 200 // in one mapping
 	maxMerge = 100_000
 )
 
