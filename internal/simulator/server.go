@@ -325,8 +325,7 @@ func (c *call) note(r *reply) {
 	defer c.cl.mu.Unlock()
 	t := &c.cl.track
 	switch {
-	case c.silent:
-		t.s.Silences++
+	case c.silent: // counted when it began
 	case r == gone:
 		t.s.GaveUp++
 	case r.status == http.StatusUnauthorized && c.endpoint == "token":
@@ -341,6 +340,11 @@ func (c *call) note(r *reply) {
 // silence never answers.
 func (c *call) silence() *reply {
 	c.silent = true
+	if c.cl != nil {
+		c.cl.mu.Lock()
+		c.cl.track.s.Silences++
+		c.cl.mu.Unlock()
+	}
 	c.hang()
 	return gone
 }
