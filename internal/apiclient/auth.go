@@ -152,6 +152,13 @@ func printable(v string) bool {
 	return v != "" && !strings.ContainsFunc(v, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
+// good says that a token is still the one to use.
+func (t *auth) good(tok *token) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return tok == t.current && time.Now().Before(tok.due)
+}
+
 func (t *auth) works(tok *token) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

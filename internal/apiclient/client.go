@@ -265,6 +265,15 @@ func (c *Client) Do(ctx context.Context, r platform.Request) (platform.Reply, er
 			c.circuit.cancelProbe(l)
 			return platform.Reply{}, err
 		}
+		if tok != nil && !c.auth.good(tok) {
+			// It ended while the quota was waited for: another one first, since fetching it would keep the slot from being used.
+			if slot != nil {
+				slot.GiveBack()
+			}
+			release()
+			c.circuit.cancelProbe(l)
+			continue
+		}
 		a := c.attempt(ctx, l, tok, slot)
 		again, err := c.judge(ctx, l, tok, slot, a)
 		release()
