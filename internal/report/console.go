@@ -53,6 +53,7 @@ type Console struct {
 	live     bool
 	lastLine time.Time
 	closing  bool
+	stuck    bool // a flush gave up
 
 	wake chan struct{}
 	done chan struct{}
@@ -127,6 +128,9 @@ func (c *Console) Flush() {
 	case <-ch:
 	case <-c.done:
 	case <-time.After(closeWithin):
+		c.mu.Lock()
+		c.stuck = true
+		c.mu.Unlock()
 	}
 }
 
@@ -134,11 +138,15 @@ func (c *Console) Flush() {
 func (c *Console) Close() {
 	c.mu.Lock()
 	c.closing = true
+	within := closeWithin
+	if c.stuck {
+		within = 0 // the reader has had its moment
+	}
 	c.mu.Unlock()
 	c.nudge()
 	select {
 	case <-c.done:
-	case <-time.After(closeWithin):
+	case <-time.After(within):
 	}
 }
 

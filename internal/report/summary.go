@@ -24,6 +24,16 @@ func (s Seconds) MarshalJSON() ([]byte, error) {
 	return b, nil
 }
 
+// UnmarshalJSON implements json.Unmarshaler.
+func (s *Seconds) UnmarshalJSON(b []byte) error {
+	f, err := strconv.ParseFloat(string(b), 64)
+	if err != nil {
+		return err
+	}
+	*s = Seconds(f * float64(time.Second))
+	return nil
+}
+
 // Summary is the contract's document about a sync.
 type Summary struct {
 	Outcome     ads.Outcome         `json:"outcome"`
