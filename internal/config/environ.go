@@ -67,6 +67,9 @@ func readEnvironment(o Options, r *report) *environment {
 	}
 	name := o.EnvFile
 	if name == "" {
+		if o.NoFiles {
+			return e
+		}
 		name = ".env"
 	}
 	f, err := readFile(o.path(name), maxEnvFile, o.EnvFile != "")

@@ -431,7 +431,10 @@ func TestShapesOfTheFile(t *testing.T) {
 		"a: \"x\nb: c\n":          "YAML: could not find end character",
 		"password: a: c4n4ry\n":   "YAML: mapping value is not allowed",
 		"password:c4n4ry\nx: y\n": "YAML: unexpected key name",
-		"a: 1\n---\nb: 2\n":       "adsync.yaml:3:1: a second document begins here",
+		"a: 1\n---\nb: 2\n":       "adsync.yaml:2:1: a second document begins here",
+		"---\n---\na: 1\n":        "adsync.yaml:2:1: a second document begins here",
+		"a: 1\n---\n---\nb: 2\n":  "adsync.yaml:2:1: a second document begins here",
+		"a: 1\n...\nb: 2\n":       "adsync.yaml:3:1: a second document begins here",
 		"? [a]\n: b\n":            "begins a key with ?",
 		"a: *x\n":                 "is an alias (*name) of an anchor that does not exist",
 		"clients: &a [*a]\n":      "is an alias (*name) inside the value that it stands for",
@@ -451,6 +454,14 @@ func TestShapesOfTheFile(t *testing.T) {
 		wellFormed(t, ps)
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, want %q", src, err, want)
+		}
+	}
+}
+
+func TestOneDocument(t *testing.T) {
+	for _, src := range []string{"---\n" + one(""), "# c\n---\n# d\n" + one("") + "...\n# end\n", "%YAML 1.2\n---\n" + one(""), "\uFEFF" + one(""), strings.ReplaceAll(one(""), "\n", "\r\n")} {
+		if c, err := loadYAML(t, src, "P=x"); err != nil || len(c.Connections) != 1 {
+			t.Errorf("%q: %v", src, err)
 		}
 	}
 }
@@ -502,34 +513,39 @@ func TestHostileFiles(t *testing.T) {
 		keys.WriteString("  k" + strings.Repeat("x", i) + ": v\n")
 	}
 	merges := "x: &m\n" + keys.String() + "y:\n" + strings.Repeat("  - <<: *m\n", 20_000)
-	conns := "clients:\n  - &c\n    id: x\n    connections: &l [" + strings.Repeat("&k {platform: adplatform},", 2000) + "]\n" + strings.Repeat("  - *c\n", 2000)
-	for name, src := range map[string]string{
-		"bomb":         bomb + "clients: *e1\n",
-		"merge bomb":   merges,
-		"connections":  conns,
-		"flow depth":   strings.Repeat("[", 200_000),
-		"map depth":    strings.Repeat("{a: ", 100_000),
-		"dashes":       strings.Repeat("- ", 100_000),
-		"keys":         strings.Repeat("a: b\n", 240_000),
-		"flow keys":    "{" + strings.Repeat("a: b, ", 150_000) + "}",
-		"marks":        strings.Repeat("-\n", 2<<20),
-		"too big":      strings.Repeat("# comment\n", 500_000),
-		"indents":      nested(500),
-		"anchors":      strings.Repeat("&", 400_000),
-		"quotes":       strings.Repeat("\"", 400_000),
-		"question":     strings.Repeat("? ", 200_000),
-		"percent":      strings.Repeat("%a\n", 200_000),
-		"documents":    strings.Repeat("---\n", 120_000) + strings.Repeat("--- a\n", 1000),
-		"long line":    "clients: " + strings.Repeat("x", 4<<20-100),
-		"deep in flow": "a: " + strings.Repeat("[{b: ", 50_000),
+	// By aliases, a few lines are a million connections.
+	conns := "clients:\n  - &c\n    id: x\n    connections: [&k {platform: adplatform, url: 'https://h', credentials: {email: e, password: p}}," + strings.Repeat("*k, ", 2000) + "]\n" + strings.Repeat("  - *c\n", 2000)
+	for name, tt := range map[string]struct{ src, want string }{
+		"bomb":         {bomb + "clients: *e1\n", "clients[0]: is a list"},
+		"merge bomb":   {merges, "merges (<<) bring too many settings"},
+		"connections":  {conns, "more than 100000 connections"},
+		"flow depth":   {strings.Repeat("[", 200_000), "nested deeper than 32 levels"},
+		"map depth":    {strings.Repeat("{a: ", 100_000), "nested deeper than 32 levels"},
+		"deep in flow": {"a: " + strings.Repeat("[{b: ", 50_000), "nested deeper than 32 levels"},
+		"dashes":       {strings.Repeat("- ", 100_000), "nested deeper than 32 levels"},
+		"indents":      {nested(500), "nested deeper than 32 levels"},
+		"keys":         {strings.Repeat("a: b\n", 240_000), "more than 200 keys in one mapping"},
+		"flow keys":    {"{" + strings.Repeat("a: b, ", 150_000) + "}", "more than 200 keys in one mapping"},
+		"marks":        {strings.Repeat("-\n", 2<<20), "holds more than 500000 lines and marks"},
+		"too big":      {strings.Repeat("# comment\n", 500_000), "is too big: more than 4 MiB"},
+		"question":     {strings.Repeat("? ", 200_000), "begins a key with ?"},
+		"anchors":      {strings.Repeat("&", 400_000), "YAML: "},
+		"quotes":       {strings.Repeat("\"", 400_001), "YAML: "},
+		"percent":      {strings.Repeat("%a\n", 200_000), "YAML: "},
+		"documents":    {strings.Repeat("---\n", 120_000) + strings.Repeat("--- a\n", 1000), "a second document begins here"},
+		"long line":    {"clients: " + strings.Repeat("x", 4<<20-100), "clients: is a single value"},
 	} {
-		_, err := loadYAML(t, src)
+		_, err := loadYAML(t, tt.src)
 		if err == nil {
 			t.Errorf("%s is taken", name)
 			continue
 		}
-		if len(err.Error()) > 1<<20 {
-			t.Errorf("%s: an error of %d bytes", name, len(err.Error()))
+		said := err.Error()
+		if len(said) > 1<<20 {
+			t.Errorf("%s: an error of %d bytes", name, len(said))
+		}
+		if !strings.Contains(said, tt.want) {
+			t.Errorf("%s: got %.200s, want %s", name, said, tt.want)
 		}
 		wellFormed(t, problems(t, err))
 	}

@@ -16,6 +16,7 @@ type Options struct {
 	Environ    []string // NAME=value, as os.Environ gives it; it wins over the .env file
 	Strict     bool     // every warning is an error
 	Dir        string   // where relative names of those two files begin; empty: the working directory
+	NoFiles    bool     // neither adsync.yaml nor .env is looked for: Environ is everything
 
 	// Resolvers read secrets of schemes beyond env: and file:, by scheme. Load only takes note of them; Config.Resolve calls them.
 	Resolvers map[string]Resolver
@@ -83,6 +84,9 @@ type loader struct {
 func (l *loader) findFile() (name string, src []byte, found bool) {
 	name = l.opts.ConfigFile
 	if name == "" {
+		if l.opts.NoFiles {
+			return "", nil, false
+		}
 		name = DefaultFile
 	}
 	f, err := readFile(l.opts.path(name), maxFile, l.opts.ConfigFile != "")

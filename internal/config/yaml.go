@@ -77,8 +77,8 @@ func parseYAML(name string, src []byte, r *report) (doc *node) {
 		return fail(nil, fmt.Sprintf("holds more than %d lines and marks", maxMarks), "a configuration of that size is hardly meant; split it over several files and processes")
 	}
 	tokens := lexer.Tokenize(string(src))
-	if tk, what := guard(tokens); what != "" {
-		return fail(tk, what, "write it plainly: clients, their connections and the settings of each")
+	if tk, what, cure := guard(tokens); what != "" {
+		return fail(tk, what, cure)
 	}
 	f, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
@@ -87,20 +87,23 @@ func parseYAML(name string, src []byte, r *report) (doc *node) {
 		}
 		return fail(nil, "is not YAML that can be read", "look for a missing quote or bracket")
 	}
-	var bodies []ast.Node
+	var body ast.Node
 	for _, d := range f.Docs {
+		if _, ok := d.Body.(*ast.DirectiveNode); ok {
+			continue // "%YAML 1.2" counts as a document of its own
+		}
+		if d.Body != nil && body != nil {
+			return fail(firstToken(d.Body), "a second document begins here", "one file holds one configuration")
+		}
 		if d.Body != nil {
-			bodies = append(bodies, d.Body)
+			body = d.Body
 		}
 	}
-	if len(bodies) > 1 {
-		return fail(firstToken(bodies[1]), "a second document begins here", "remove the line --- above it: one file holds one configuration")
-	}
-	if len(bodies) == 0 {
+	if body == nil {
 		return &node{at: place{file: name, line: 1, col: 1}}
 	}
 	c := converter{file: name, r: r, anchors: map[string]*node{}}
-	return c.node(bodies[0], 0)
+	return c.node(body, 0)
 }
 
 // notText says why src is not text, and on which line.
@@ -130,15 +133,27 @@ func marks(src []byte) int {
 	return n
 }
 
-// guard refuses shapes that the parser is slow on, by one look at each token: what is nested too deep, and mappings with too many keys.
-func guard(tokens token.Tokens) (*token.Token, string) {
+const writePlainly = "write it plainly: clients, their connections and the settings of each"
+
+// guard refuses shapes that the parser is slow on, by one look at each token: what is nested too deep, and mappings with too many keys. It also
+// finds second documents, since the parser drops what follows an empty one.
+func guard(tokens token.Tokens) (tk *token.Token, what, cure string) {
 	type frame struct {
 		col, keys int
 		flow, seq bool
 	}
 	var stack []frame
+	begun, ended, directive := false, false, 0
 	for i, tk := range tokens {
 		col := tk.Position.Column
+		if tk.Type == token.DocumentHeaderType && begun || tk.Type != token.CommentType && ended {
+			return tk, "a second document begins here", "remove the line --- or ... above it: one file holds one configuration"
+		}
+		ended = tk.Type == token.DocumentEndType || ended
+		if tk.Type == token.DirectiveType {
+			directive = tk.Position.Line
+		}
+		begun = begun || tk.Type != token.CommentType && tk.Position.Line != directive
 		switch tk.Type {
 		case token.MappingStartType, token.SequenceStartType:
 			stack = append(stack, frame{flow: true})
@@ -157,7 +172,7 @@ func guard(tokens token.Tokens) (*token.Token, string) {
 				stack = append(stack, frame{col: col, seq: true})
 			}
 		case token.MappingKeyType:
-			return tk, "begins a key with ?, which is not used here"
+			return tk, "begins a key with ?, which is not used here", writePlainly
 		case token.MappingValueType:
 			if i > 0 {
 				col = tokens[i-1].Position.Column
@@ -170,14 +185,14 @@ func guard(tokens token.Tokens) (*token.Token, string) {
 			}
 			n := len(stack) - 1
 			if stack[n].keys++; stack[n].keys > maxKeys {
-				return tk, fmt.Sprintf("more than %d keys in one mapping", maxKeys)
+				return tk, fmt.Sprintf("more than %d keys in one mapping", maxKeys), writePlainly
 			}
 		}
 		if len(stack) > maxDepth {
-			return tk, fmt.Sprintf("nested deeper than %d levels", maxDepth)
+			return tk, fmt.Sprintf("nested deeper than %d levels", maxDepth), writePlainly
 		}
 	}
-	return nil, ""
+	return nil, "", ""
 }
 
 var quotedText = regexp.MustCompile("(?s)\"(\\\\.|[^\"])*\"|`[^`]*`")
