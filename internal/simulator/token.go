@@ -80,8 +80,8 @@ func (c *call) identify() {
 		c.email, _, _ = parseBasic(auth)
 		return
 	}
-	if len(auth) > 7 && strings.EqualFold(auth[:7], "Bearer ") {
-		c.token = auth[7:]
+	if rest, ok := strings.CutPrefix(auth, "Bearer "); ok {
+		c.token = rest
 		c.s.mu.Lock()
 		if t := c.s.tokens.byText[c.token]; t != nil {
 			c.email = t.email
