@@ -13,6 +13,9 @@ import (
 // logEvent writes an event as one line, at the level that it deserves: milestones are info, what happens for every request is debug.
 func (c *Console) logEvent(e observe.Event, t *tracker) {
 	level, ok := levelOf(e.Data)
+	if _, end := e.Data.(observe.RunFinished); end && t != nil && c.o.Live && c.o.Size != nil {
+		level = slog.LevelInfo // the display has shown it, and the summary says it again
+	}
 	if !ok || !c.log.Enabled(context.Background(), level) {
 		return
 	}

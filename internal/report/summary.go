@@ -122,8 +122,12 @@ func WriteJSON(w io.Writer, v any) error {
 	return err
 }
 
-// rowsShown bounds the summary's table: beyond it the connections that are complete share one row.
-const rowsShown = 25
+// Bounds of what the summary shows: with more connections than rowsShown those that are complete share one row, and of the others no
+// more than badShown have a row and a sentence of their own.
+const (
+	rowsShown = 25
+	badShown  = 50
+)
 
 // Write writes the summary for people.
 func (s Summary) Write(w io.Writer) error {
@@ -135,19 +139,28 @@ func (s Summary) Write(w io.Writer) error {
 		t.add(name, outcome, count(c.Listed), count(c.Synced), "("+count(c.Unchanged)+")", count(c.Failed), count(c.Removed), count(c.Pages),
 			count(c.Requests), count(c.Throttled), count(c.Retries), span(time.Duration(c.Waited)), took)
 	}
-	var all, complete ConnectionSummary
-	completes := 0
+	var all, complete, rest ConnectionSummary
+	completes, bad := 0, 0
 	for i, c := range s.Connections {
 		all.add(c)
-		if len(s.Connections) > rowsShown && c.Outcome == ads.Complete {
+		if c.Outcome != ads.Complete {
+			bad++
+		}
+		switch {
+		case len(s.Connections) > rowsShown && c.Outcome == ads.Complete:
 			complete.add(c)
 			completes++
-			continue
+		case bad > badShown:
+			rest.add(c)
+		default:
+			row(names[i], string(c.Outcome), c, span(time.Duration(c.Duration)))
 		}
-		row(names[i], string(c.Outcome), c, span(time.Duration(c.Duration)))
+	}
+	if bad > badShown {
+		row(count(int64(bad-badShown))+" more", "not complete", rest, "")
 	}
 	if completes > 0 {
-		row(some(int64(completes), "client"), string(ads.Complete), complete, "")
+		row(some(int64(completes), "connection"), string(ads.Complete), complete, "")
 	}
 	if len(s.Connections) > 1 {
 		row("total", string(s.Outcome), all, span(time.Duration(s.Duration)))
@@ -155,9 +168,14 @@ func (s Summary) Write(w io.Writer) error {
 	if err := t.write(w); err != nil {
 		return err
 	}
+	said := 0
 	for i, c := range s.Connections {
 		if c.Outcome == ads.Complete {
 			continue
+		}
+		if said++; said > badShown {
+			_, err := fmt.Fprintf(w, "\nand %d more; `adsync status` has them all.\n", bad-badShown)
+			return err
 		}
 		if _, err := fmt.Fprintf(w, "\n%s: %s: %s %s\n", OneLine(names[i]), c.why.Kind.Name, OneLine(sentence(c.why.Why)), OneLine(c.why.Next)); err != nil {
 			return err

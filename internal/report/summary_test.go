@@ -178,11 +178,11 @@ func TestTogether(t *testing.T) {
 // The totals are the sums of the rows, however many there are, and each connection that is not complete has its sentence.
 func TestSummaryAddsUp(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		n := rapid.Int64Range(0, 900)
+		n := rapid.OneOf(rapid.Just(int64(0)), rapid.Int64Range(0, 900))
 		var sums []engine.Summary
 		var listed, synced, failed int64
 		sentences := 0
-		for i := range rapid.IntRange(2, 60).Draw(t, "connections") {
+		for i := range rapid.IntRange(2, 130).Draw(t, "connections") {
 			s := complete(fmt.Sprintf("c%02d", i))
 			s.Figures = ads.Figures{Synced: n.Draw(t, "synced"), Failed: n.Draw(t, "failed")}
 			s.Figures.Listed = s.Figures.Synced + s.Figures.Failed
@@ -204,10 +204,10 @@ func TestSummaryAddsUp(t *testing.T) {
 		if want := []string{"total", count(listed), count(synced)}; cells[0] != want[0] || cells[2] != want[1] || cells[3] != want[2] || cells[5] != count(failed) {
 			t.Fatalf("total %q, want listed %d, synced %d, failed %d in\n%s", cells, listed, synced, failed, got)
 		}
-		if n := strings.Count(got, "adsync failures list"); n != sentences {
+		if n := strings.Count(got, "adsync failures list"); n != min(sentences, badShown) {
 			t.Fatalf("%d sentences for %d", n, sentences)
 		}
-		if len(sums) > rowsShown && len(lines) > 2+sentences+1 {
+		if len(sums) > rowsShown && len(lines) > 4+min(sentences, badShown) {
 			t.Fatalf("%d lines for %d connections", len(lines), len(sums))
 		}
 	})
