@@ -77,9 +77,9 @@ func authFaults() []Fault {
 				if c.cl != nil {
 					c.cl.mu.Lock()
 					c.cl.track.s.Throttled++
-					c.cl.track.tell("token", c.s.since(), time.Duration(wait)*time.Second)
 					c.cl.mu.Unlock()
 				}
+				c.tell("token", time.Duration(wait)*time.Second)
 				return failure(http.StatusTooManyRequests, "Rate limit exceeded", "Too many tokens").with("Retry-After", strconv.FormatInt(wait, 10))
 			}},
 		},

@@ -118,9 +118,7 @@ func transportFaults() []Fault {
 			Params: []Param{refusedFor("3s")},
 			hooks: hooks{instead: func(c *call, f *activeFault) *reply {
 				wait := ceilSeconds(f.dur("wait"))
-				c.cl.mu.Lock()
-				c.cl.track.tell(c.endpoint, c.s.since(), time.Duration(wait)*time.Second)
-				c.cl.mu.Unlock()
+				c.tell(c.endpoint, time.Duration(wait)*time.Second)
 				return unavailable().with("Retry-After", strconv.FormatInt(wait, 10))
 			}},
 		},

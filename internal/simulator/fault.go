@@ -253,7 +253,7 @@ var whichKeys = []string{"on", "every", "page", "id", "p"}
 
 func newActive(def *Fault, spec Spec, written string, seed uint64) (*activeFault, error) {
 	f := &activeFault{
-		def: def, text: written, seed: hashText(seed, "fault", spec.Name),
+		def: def, text: written, seed: hashText(seed, "fault", written),
 		vals: map[string]string{}, durs: map[string]time.Duration{}, nums: map[string]int64{}, state: map[string]*progress{},
 	}
 	defaults, err := ParseSpec(def.Name + ":" + def.Default)

@@ -45,6 +45,10 @@ func (r *reply) headers(c *call, h http.Header) {
 		h.Set("Date", c.wall().Format(http.TimeFormat))
 	}
 	for _, kv := range r.header {
+		if kv[0] == "Date" {
+			h.Set(kv[0], kv[1])
+			continue
+		}
 		h[kv[0]] = append(h[kv[0]], kv[1]) // not canonicalised: a fault may want another spelling
 	}
 }

@@ -75,7 +75,11 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// Close ends every wait and every connection that a fault took over. Requests in hand are cut off. It may be called more than once.
+// Config is the configuration in force, with defaults filled in and durations scaled.
+func (s *Server) Config() Config { return s.cfg }
+
+// Close ends every wait and every connection that a fault took over. Requests in hand are cut off. It may be called more
+// than once, and comes before the Close of an httptest.Server around it, which would wait for the silences.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	if s.closing {
@@ -510,6 +514,16 @@ func (c *call) refuse(f *activeFault, wait time.Duration) *reply {
 	return rp
 }
 
+// tell notes a wait that an answer asks for, and what it is about.
+func (c *call) tell(about string, wait time.Duration) {
+	if c.cl == nil {
+		return
+	}
+	c.cl.mu.Lock()
+	defer c.cl.mu.Unlock()
+	c.cl.track.tell(about, c.s.since(), wait)
+}
+
 // plainRefusal is the published one: the body names the window's length, whenever the next slot is free.
 func plainRefusal(c *call, wait time.Duration) (*reply, time.Duration) {
 	seconds := ceilSeconds(cmp.Or(c.s.cfg.Quota.Window, wait))
@@ -669,6 +683,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	select {
 	case err := <-failed:
 		_ = s.Close()
+		_ = srv.Close()
 		return err
 	case <-ctx.Done():
 	}

@@ -26,7 +26,8 @@ const foreignID = "campaign_foreign"
 // unreachable stands in when no other origin can be opened: a port that nobody listens on.
 const unreachable = "http://127.0.0.1:9"
 
-// elsewhere is the address of the other origin, opened when it is first needed.
+// elsewhere is the address of the other origin, opened when it is first needed. It is a real listener: in a synctest bubble, give the
+// fault an address of your own (to=).
 func (s *Server) elsewhere() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

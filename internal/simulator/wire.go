@@ -166,7 +166,7 @@ var bombBlock = sync.OnceValue(func() []byte {
 	return b.Bytes()
 })
 
-const bombMember = 16 << 20
+const bombMember = 1 << 20
 
 // sendBomb sends a little that unpacks to size bytes before the body proper begins.
 func sendBomb(size int64) func(*call, *reply) {
