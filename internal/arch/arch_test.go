@@ -27,9 +27,10 @@ var may = map[string][]string{
 	"internal/apiclient":  {"internal/ads", "internal/observe", "internal/platform", "internal/quota", "internal/retry", "internal/secret"},
 	"internal/engine":     {"internal/ads", "internal/observe", "internal/platform", "internal/store"},
 
-	"internal/store":          {"internal/ads", "internal/quota"},
-	"internal/store/sqlite":   {"internal/ads", "internal/quota", "internal/secret", "internal/store"},
-	"internal/store/postgres": {"internal/ads", "internal/quota", "internal/secret", "internal/store"},
+	"internal/store":                 {"internal/ads", "internal/quota"},
+	"internal/store/internal/common": {"internal/ads", "internal/store"},
+	"internal/store/sqlite":          {"internal/ads", "internal/quota", "internal/secret", "internal/store"},
+	"internal/store/postgres":        {"internal/ads", "internal/quota", "internal/secret", "internal/store"},
 
 	"internal/config":    {"internal/ads", "internal/quota", "internal/secret"},
 	"internal/report":    {"internal/ads", "internal/engine", "internal/observe", "internal/secret", "internal/store"},
@@ -38,6 +39,7 @@ var may = map[string][]string{
 	"internal/cli":  {"*"},
 	"cmd/adsync":    {"internal/cli"},
 	"internal/arch": {},
+	"e2e":           {},
 }
 
 // anywhere are helpers of tests and benches: product code must not import them.
