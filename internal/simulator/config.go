@@ -30,7 +30,14 @@ func (q Quota) String() string {
 	if q.N == 0 {
 		return "none"
 	}
-	return fmt.Sprintf("%d/%s", q.N, q.Window)
+	window := q.Window.String()
+	if strings.HasSuffix(window, "m0s") {
+		window = strings.TrimSuffix(window, "0s")
+	}
+	if strings.HasSuffix(window, "h0m") {
+		window = strings.TrimSuffix(window, "0m")
+	}
+	return fmt.Sprintf("%d/%s", q.N, window)
 }
 
 // ParseQuota reads "10/1m" or "none".

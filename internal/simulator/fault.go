@@ -13,10 +13,10 @@ import (
 
 // Param is a setting of one fault, beside the selectors that every fault has.
 type Param struct {
-	Name    string
-	Default string
-	Help    string
-	Values  []string // the only ones allowed; none: any of its kind
+	Name    string   `json:"name"`
+	Default string   `json:"default"`
+	Help    string   `json:"help"`
+	Values  []string `json:"values,omitempty"` // the only ones allowed; none: any of its kind
 	kind    paramKind
 }
 
@@ -32,12 +32,12 @@ const (
 
 // Fault is one entry of the catalogue: something that goes wrong out there and can be played here.
 type Fault struct {
-	Name    string
-	Numbers []int  // of the list of faults that the tests go by; none for the general ones
-	Section string // what it is about: auth, quota, transport, payload, pagination, sync
-	Help    string
-	Default string // the selectors that hold where none are given
-	Params  []Param
+	Name    string  `json:"name"`
+	Numbers []int   `json:"numbers,omitempty"` // of the list of faults that the tests go by; none for the general ones
+	Section string  `json:"section"`           // what it is about: general, auth, quota, transport, payload, records, pagination, sync
+	Help    string  `json:"help"`
+	Default string  `json:"default"` // the selectors that hold where none are given
+	Params  []Param `json:"params,omitempty"`
 	hooks
 }
 

@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"bytes"
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -58,6 +59,22 @@ func TestWriteCatalogue(t *testing.T) {
 	for _, f := range Catalogue() {
 		if !strings.Contains(b.String(), "  "+f.usage()+" ") || !strings.Contains(b.String(), f.Help) {
 			t.Errorf("%s is missing", f.Name)
+		}
+	}
+}
+
+func TestCatalogueIsData(t *testing.T) {
+	b, err := json.Marshal(Catalogue())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back []Fault
+	if err := json.Unmarshal(b, &back); err != nil || len(back) != len(Catalogue()) {
+		t.Fatalf("%d faults come back, %v", len(back), err)
+	}
+	for i, f := range Catalogue() {
+		if got := back[i].usage(); got != f.usage() || back[i].Help != f.Help {
+			t.Errorf("%s comes back as %s", f.usage(), got)
 		}
 	}
 }

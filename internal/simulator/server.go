@@ -561,7 +561,7 @@ func (s *Server) Stats() Stats {
 	out := Stats{
 		Since: g.since.UTC(), Requests: g.requests, TokensIssued: g.tokens,
 		MaxConcurrentTokenRequests: g.tokenMax, MaxConcurrent: g.most, Connections: g.connections,
-		DuringOutage: g.outage, Strays: slices.Clone(g.strays), StrayRequests: g.strayCount,
+		DuringOutage: g.outage, Strays: append([]string{}, g.strays...), StrayRequests: g.strayCount,
 		FaultsPlayed: map[string]int64{}, Clients: make(map[string]*ClientStats, len(s.clients)),
 	}
 	for name, n := range s.played {

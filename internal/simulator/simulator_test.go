@@ -289,6 +289,11 @@ func TestConfigIsChecked(t *testing.T) {
 			t.Errorf("want an error with %q, got %v", c.want, err)
 		}
 	}
+	for _, q := range []string{"10/1m", "10/4s", "1/1h", "5/1h30m", "7/1m30s", "3/250ms", "none"} {
+		if got, err := ParseQuota(q); err != nil || got.String() != q {
+			t.Errorf("quota %q is read as %s, %v", q, got, err)
+		}
+	}
 	for _, q := range []string{"", "10", "10/", "/1m", "0/1m", "-1/1m", "10/0s", "10/-1s", "x/1m"} {
 		if _, err := ParseQuota(q); err == nil {
 			t.Errorf("quota %q is accepted", q)
