@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -226,10 +227,11 @@ func TestClosedReader(t *testing.T) {
 func TestLiveDisplay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out syncBuffer
-		width := 100
+		var width atomic.Int64
+		width.Store(100)
 		c := NewConsole(ConsoleOptions{
 			Out: &out, Format: FormatText, Level: slog.LevelWarn, Red: NewRedactor(), Live: true,
-			Size: func() (int, int) { return width, 24 },
+			Size: func() (int, int) { return int(width.Load()), 24 },
 		})
 		c.Begin([]ads.Ref{acme})
 		c.Observe(event(observe.RunStarted{}))
@@ -249,7 +251,7 @@ func TestLiveDisplay(t *testing.T) {
 		if len(screen) != 2 || !strings.Contains(screen[0], "above the bars") || !strings.Contains(screen[1], "waiting 40 s for the quota of acme, 10 of 10 used") {
 			t.Errorf("screen %q", screen)
 		}
-		width = 30
+		width.Store(30)
 		time.Sleep(time.Second)
 		synctest.Wait()
 		screen = render(t, out.String())

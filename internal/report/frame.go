@@ -86,13 +86,14 @@ func (c *connection) line(now time.Time, names, width int, color bool, clean *Re
 		counts = count(done) + "/" + count(of)
 	}
 	text, code := c.doing(now)
+	text = OneLine(clean.String(text))
 	left := pad(fit(OneLine(clean.String(c.name)), names), names) + " "
 	mid := " " + padLeft(counts, 9) + "  "
 	room := width - runewidth.StringWidth(left) - bar - runewidth.StringWidth(mid)
 	if room < 8 {
 		return fit(left+mid+text, width)
 	}
-	return left + paint(color, green, drawBar(done, of, bar)) + mid + paint(color, code, fit(OneLine(clean.String(text)), room))
+	return left + paint(color, green, drawBar(done, of, bar)) + mid + paint(color, code, fit(text, room))
 }
 
 // doing is what the connection is about, and the colour for it.
@@ -117,7 +118,7 @@ func (c *connection) doing(now time.Time) (text, color string) {
 	switch {
 	case c.circuit:
 		parts = append(parts, "the host does not answer")
-	case c.page == 0 || c.more:
+	case c.more || c.page == 0 && c.pending == 0:
 		s := fmt.Sprintf("listing page %d", c.page+1)
 		if c.pass > 1 {
 			s += fmt.Sprintf(" (pass %d)", c.pass)
