@@ -488,15 +488,15 @@ func (c *Client) refused(ctx context.Context, l *logical, slot *quota.Slot, a at
 		return true, c.obey(ctx, l, wait, e)
 	}
 	effective, declared, err := slot.Refused(wait, a.told, !a.verdict.NotCounted)
-	if effective > 0 && declared > effective {
+	if effective.N > 0 && effective.N < declared.N {
 		c.mu.Lock()
-		news := c.shared != effective
-		c.shared = effective
+		news := c.shared != effective.N
+		c.shared = effective.N
 		c.mu.Unlock()
 		if news {
 			c.emit(observe.Note{
 				Level: observe.Warn, Code: "quota_shared",
-				Message: fmt.Sprintf("another user of this quota: effective rate %d of %d for %s", effective, declared, c.c.Bucket.Label()),
+				Message: fmt.Sprintf("another user of this quota: effective rate %s of %s for %s", effective.Rate(), declared.Rate(), c.c.Bucket.Label()),
 				Hint:    "is another program, or another adsync with its own database, using the same client id?",
 			})
 		}

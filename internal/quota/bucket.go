@@ -13,75 +13,56 @@ import (
 	"adsync/internal/platform"
 )
 
-// Manager has the buckets of this process, by name: connections that name the same bucket share it.
-type Manager struct {
-	ledger  Ledger
-	mu      sync.Mutex
-	buckets map[string]*Bucket
-}
-
-// NewManager keeps buckets whose state is in ledger.
-func NewManager(ledger Ledger) *Manager {
-	return &Manager{ledger: ledger, buckets: map[string]*Bucket{}}
-}
-
-// Bucket gives the bucket of that name. Limits that it did not have are added: all declared ones hold. label names it for people.
-func (m *Manager) Bucket(name, label string, limits ...Limit) *Bucket {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	b := m.buckets[name]
-	if b == nil {
-		b = &Bucket{name: name, label: label, ledger: m.ledger, local: &state{}, begin: time.Now(), kick: make(chan struct{}, 1)}
-		m.buckets[name] = b
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, l := range limits {
-		if !slices.Contains(b.limits, l) {
-			b.limits = append(b.limits, l)
-		}
-	}
-	slices.SortFunc(b.limits, func(x, y Limit) int { return cmp.Or(cmp.Compare(x.Window, y.Window), cmp.Compare(x.N, y.N)) })
-	return b
-}
-
 // MaxBlock bounds a stay that a server asks for: after that it is asked again.
 const MaxBlock = 24 * time.Hour
 
-// maxRounds is how often in a row a bucket may be refused before its callers are told to come back later.
-const maxRounds = 8
-
-const ledgerTimeout = 30 * time.Second
+const (
+	maxRounds     = 8                // refusals in a row before a caller is told to come back later
+	maxRamp       = 64               // requests out at once, from which on a bucket that was refused counts as well
+	maxUnsent     = 15 * time.Minute // for so long a slot whose request is not sent keeps its place; no attempt takes longer
+	ledgerTimeout = 30 * time.Second // of one change in the ledger
+	unlimitedRead = 2 * time.Second  // how often a bucket without limits looks for a stay that another process was told of
+	maxGap        = 30 * time.Second // between two requests of a quota that the platform says is all but used up
+)
 
 // Bucket is one quota. Who wants to send takes a slot; slots are given by priority, then in the order of asking.
 //
-// A slot is durable in the ledger before it is given. The time kept there is that of the reservation; when the headers are written later than that,
-// the entry is moved. It need not be moved at once: what another process could do wrong by the earlier time is to send when that entry
-// leaves the window, which is a whole window away, and the margin covers what is moved too late by a process that dies. So moves ride
-// with the next take, and only one that is late by more than half a margin is written by itself.
+// A slot is durable in the ledger before it is given, with the time of its reservation. What the server counts is the time at which the request
+// arrives, and that is never earlier. So the entry is moved to the time at which the headers were written (Slot.Sent). The move need not be in the
+// ledger at once. What another process could do wrong by the earlier time is to send when the entry leaves the window too soon, and
+// that is a whole window after the earlier time: moves ride with this process's next change, one that is later than half of the margin
+// is written by itself at once, and what a process that dies in between leaves behind is no more than that half, which the margin covers.
+// A slot whose request is not written for half of a window, since no connection comes about, is moved to now again and again: its entry must not
+// leave the window before its request was sent.
 type Bucket struct {
 	name, label string
 	ledger      Ledger
-	begin       time.Time // ground of the monotonic clock
+	begin       time.Time     // ground of the monotonic clock
+	turn        chan struct{} // held while the ledger is asked; not a mutex, since that takes time
 
 	mu      sync.Mutex
-	limits  []Limit
+	limits  []Limit // shortest window first; replaced, never changed in place
 	waiters []*waiter
+	seq     int64
 	pumping bool
 	kick    chan struct{}
-	seq     int64
-	local   *state // what this process sent, on the monotonic clock: a clock that jumps gives no burst
+	local   *state // what this process sent, on the monotonic clock: a wall clock that jumps gives no burst
 	moves   []move
-	out     int       // slots taken and not finished
-	ramp    int       // slots that may be out at once after a refusal; 0: any number
-	refused time.Time // the last refusal; what was taken before it proves nothing
-	rounds  int       // refusals in a row
-	read    bool      // an unlimited bucket's stored block has been read
-	blocked time.Time
-	told    time.Duration
+	backs   []int64
 
-	notBefore time.Time // the ledger said that there is nothing before
-	last      room      // and why
+	out     int           // slots taken and not finished
+	ramp    int           // slots that may be out at once after a refusal; 0: any number
+	rounds  int           // rounds of refusals in a row
+	refused time.Time     // the last refusal; what was taken before it proves nothing
+	blocked time.Time     // the server asked for it
+	told    time.Duration // what it named
+	gap     time.Duration // between grants, when the platform says that its quota is nearly used up
+	granted time.Time     // the last grant
+
+	read    time.Time // when the ledger was last asked
+	recheck time.Time // the ledger need not be asked before
+	freeAt  time.Time // when it said that the next slot is free
+	last    room      // and why
 }
 
 type move struct{ from, to int64 }
@@ -110,30 +91,23 @@ func (b *Bucket) Limited() bool {
 	return len(b.limits) > 0
 }
 
-// Slot is the right to send one request now.
-type Slot struct {
-	b    *Bucket
-	at   int64 // in the ledger
-	mono int64 // in the local log
-	took time.Time
-	once sync.Once
-	sent sync.Once
-}
-
 // Take waits for a slot. A wait that would be longer than maxWait is an *ads.Error of class deferred, at once. onWait is told of each wait that begins
-// or changes while it lasts; it must not block.
+// or changes while it lasts; it must not block and must not call the bucket. An error of the ledger is given as it is.
 func (b *Bucket) Take(ctx context.Context, prio platform.Priority, maxWait time.Duration, onWait func(observe.WaitStarted)) (*Slot, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	w := &waiter{prio: prio, maxWait: maxWait, onWait: onWait, got: make(chan granted, 1)}
 	b.mu.Lock()
-	if len(b.limits) == 0 && b.read && b.ramp == 0 && !time.Now().Before(b.blocked) {
+	if now := time.Now(); len(b.limits) == 0 && b.ramp == 0 && b.gap == 0 && now.Sub(b.read) < unlimitedRead && !now.Before(b.blocked) {
 		b.out++
 		b.mu.Unlock()
-		return &Slot{b: b, took: time.Now()}, nil
+		return &Slot{b: b, took: now, stamped: now}, nil
 	}
 	b.seq++
 	w.seq = b.seq
-	b.waiters = append(b.waiters, w)
-	slices.SortStableFunc(b.waiters, func(x, y *waiter) int { return cmp.Or(cmp.Compare(x.prio, y.prio), cmp.Compare(x.seq, y.seq)) })
+	at, _ := slices.BinarySearchFunc(b.waiters, w, func(x, y *waiter) int { return cmp.Or(cmp.Compare(x.prio, y.prio), cmp.Compare(x.seq, y.seq)) })
+	b.waiters = slices.Insert(b.waiters, at, w)
 	if !b.pumping {
 		b.pumping = true
 		go b.pump()
@@ -169,7 +143,7 @@ func (b *Bucket) wake() {
 
 // pump serves the waiters and ends with the last of them, so that an idle bucket has no goroutine.
 func (b *Bucket) pump() {
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
 		b.mu.Lock()
@@ -179,15 +153,15 @@ func (b *Bucket) pump() {
 			return
 		}
 		b.mu.Unlock()
-		wait, err := b.serve()
+		until, err := b.serve()
 		if err != nil {
 			b.failAll(err)
 			continue
 		}
-		if wait <= 0 {
+		if until.IsZero() {
 			continue
 		}
-		timer.Reset(wait)
+		timer.Reset(max(time.Until(until), time.Millisecond))
 		select {
 		case <-timer.C:
 		case <-b.kick:
@@ -201,121 +175,132 @@ func (b *Bucket) failAll(err error) {
 	for _, w := range b.waiters {
 		w.got <- granted{err: err}
 	}
-	b.waiters = nil
+	clear(b.waiters)
+	b.waiters = b.waiters[:0]
 }
 
-func (b *Bucket) mono() int64 { return int64(time.Since(b.begin)/time.Microsecond) + 1<<40 }
+// mono is a time on the local log's clock.
+func (b *Bucket) mono(t time.Time) int64 { return t.Sub(b.begin).Microseconds() + 1<<40 }
 
-// serve gives out what there is and says how long to wait for more; 0: look again at once.
-func (b *Bucket) serve() (time.Duration, error) {
+// serve gives out what there is and says until when there is nothing more; zero: look again at once.
+func (b *Bucket) serve() (time.Time, error) {
 	b.mu.Lock()
-	limits, want := slices.Clone(b.limits), len(b.waiters)
-	if want == 0 {
-		b.mu.Unlock()
-		return 0, nil
-	}
-	if b.ramp > 0 {
-		if want = min(want, b.ramp-b.out); want <= 0 {
-			b.mu.Unlock()
-			return time.Hour, nil // until a slot that is out comes back
-		}
-	}
-	mono := b.mono()
-	if own := b.local.room(mono, limits); own.free == 0 {
-		// This process alone has filled the window: the ledger need not be asked.
-		wait := time.Duration(own.next-mono) * time.Microsecond
-		wait = b.tell(wait, own, 0)
-		b.mu.Unlock()
-		return wait, nil
-	} else if own.free > 0 {
-		want = min(want, own.free)
-	}
-	if wait := time.Until(b.notBefore); wait > 0 {
-		wait = b.tell(wait, b.last, b.told)
-		b.mu.Unlock()
-		return wait, nil
-	}
-	moves := b.moves
-	b.moves = nil
+	want, until := b.mayTake(time.Now())
+	limits := b.limits
 	b.mu.Unlock()
+	if want == 0 {
+		return until, nil
+	}
 
-	ctx, cancel := context.WithTimeout(context.Background(), ledgerTimeout)
-	defer cancel()
 	var r room
 	var took, told int64
+	var anchor time.Time // our clock at the moment took on the ledger's
 	k := 0
-	err := b.ledger.UpdateQuota(ctx, b.name, func(stored []byte, now time.Time) ([]byte, error) {
-		t := now.UnixMicro()
-		s, err := decode(stored)
-		if err != nil {
-			s = full(t, limits)
-		}
-		for _, m := range moves {
-			s.move(m.from, m.to)
-		}
-		changed := s.settle(t) || len(moves) > 0 || err != nil
-		r, took, told, k = s.room(t, limits), t, s.told, 0
+	err := b.update(func(s *state, now int64) (changed bool) {
+		anchor = time.Now()
+		r, took, told, k = s.room(now, limits), now, s.told, 0
 		if r.free == 0 {
-			r.next -= t // from here on a length, since clocks differ
-			if !changed {
-				return stored, nil
-			}
-			return s.encode(), nil
+			return false
 		}
 		k = want
 		if r.free > 0 {
 			k = min(k, r.free)
 		}
-		if len(limits) == 0 && !changed {
-			return stored, nil
+		if len(limits) > 0 {
+			s.take(now, k, limits)
 		}
-		s.take(t, k, limits)
-		return s.encode(), nil
+		return len(limits) > 0
 	})
 	if err != nil {
-		return 0, err
+		return time.Time{}, err
 	}
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.read = true
+	b.read = anchor
 	if k == 0 {
-		wait := max(time.Duration(r.next)*time.Microsecond, time.Millisecond)
-		if r.server {
-			b.blocked, b.told = time.Now().Add(wait), time.Duration(told)*time.Microsecond
+		b.freeAt, b.last = anchor.Add(time.Duration(max(r.next-took, 1000))*time.Microsecond), r
+		b.recheck = b.freeAt
+		if every := min(max(r.limit.Window/10, time.Second), time.Minute); b.recheck.Sub(anchor) > every {
+			b.recheck = anchor.Add(every) // another process may give a slot back
 		}
-		b.notBefore, b.last = time.Now().Add(wait), r
-		return b.tell(wait, r, b.told), nil
+		if r.server {
+			b.told = time.Duration(told) * time.Microsecond
+		}
+		defer b.mu.Unlock()
+		return b.tell(b.freeAt, b.recheck, r, b.told), nil
 	}
+	mono := b.mono(anchor)
 	b.local.take(mono, k, limits)
+	b.granted = anchor
 	given := min(k, len(b.waiters))
-	now := time.Now()
 	for _, w := range b.waiters[:given] {
-		b.out++
-		w.got <- granted{slot: &Slot{b: b, at: took, mono: mono, took: now}}
+		w.got <- granted{slot: b.newSlot(took, mono, anchor)}
 	}
 	b.waiters = slices.Delete(b.waiters, 0, given)
+	var over []*Slot
 	for range k - given { // someone left while the ledger was asked
-		s := &Slot{b: b, at: took, mono: mono, took: now}
-		b.out++
-		go s.GiveBack()
+		over = append(over, b.newSlot(took, mono, anchor))
 	}
-	return 0, nil
+	b.mu.Unlock()
+	for _, s := range over {
+		s.end()
+	}
+	if len(over) > 0 {
+		_ = b.flush() // what cannot be given back is unused, no more
+	}
+	return time.Time{}, nil
 }
 
-// tell sends away who will not wait that long, and tells the others what they wait for. It gives the time to wait, 0 when nobody is left.
-func (b *Bucket) tell(wait time.Duration, r room, told time.Duration) time.Duration {
-	until := time.Now().Add(wait)
+// mayTake says how many slots to ask the ledger for, or until when there is no use in asking. b.mu is held.
+func (b *Bucket) mayTake(now time.Time) (want int, until time.Time) {
+	if want = len(b.waiters); want == 0 {
+		return 0, time.Time{}
+	}
+	if b.ramp > 0 {
+		if want = min(want, b.ramp-b.out); want <= 0 {
+			return 0, now.Add(time.Minute) // a slot that is out comes back before
+		}
+	}
+	if now.Before(b.blocked) { // the ledger says so too, unless its clock jumped
+		r := b.last
+		r.server = true
+		return 0, b.tell(b.blocked, b.blocked, r, b.told)
+	}
+	mono := b.mono(now)
+	own := b.local.room(mono, b.limits)
+	if own.free == 0 { // this process alone has filled the window
+		at := now.Add(time.Duration(own.next-mono) * time.Microsecond)
+		return 0, b.tell(at, at, own, 0)
+	}
+	if own.free > 0 {
+		want = min(want, own.free)
+	}
+	if now.Before(b.recheck) {
+		return 0, b.tell(b.freeAt, b.recheck, b.last, b.told)
+	}
+	if b.gap > 0 {
+		if at := b.granted.Add(b.gap); now.Before(at) {
+			return 0, b.tell(at, at, own, 0)
+		}
+		want = 1
+	}
+	return want, time.Time{}
+}
+
+// tell sends away who will not wait until free, and tells the others what they wait for. It gives when to look again: at look, or zero when
+// nobody is left. b.mu is held.
+func (b *Bucket) tell(free, look time.Time, r room, told time.Duration) time.Time {
+	wait := time.Until(free)
 	kept := b.waiters[:0]
-	for i, w := range b.waiters {
+	for _, w := range b.waiters {
 		// Who stands further back waits for further slots, but that is the queue's doing, not the quota's.
 		if wait > w.maxWait {
-			w.got <- granted{err: b.deferred(until, told, r)}
+			w.got <- granted{err: b.deferred(free, told, r)}
 			continue
 		}
-		kept = append(kept, b.waiters[i])
-		if d := until.Sub(w.until); w.onWait != nil && (d > 500*time.Millisecond || d < -500*time.Millisecond) {
-			w.until = until
-			ws := observe.WaitStarted{Reason: observe.WaitQuota, Bucket: b.label, Used: r.used, Limit: r.n, Window: r.limit.Window, Until: until}
+		kept = append(kept, w)
+		if d := free.Sub(w.until); w.onWait != nil && (d > 500*time.Millisecond || d < -500*time.Millisecond) {
+			w.until = free
+			ws := observe.WaitStarted{Reason: observe.WaitQuota, Bucket: b.label, Used: r.used, Limit: r.n, Window: r.limit.Window, Until: free}
 			if r.server {
 				ws.Reason, ws.Told = observe.WaitServer, told
 				if told == 0 {
@@ -330,9 +315,9 @@ func (b *Bucket) tell(wait time.Duration, r room, told time.Duration) time.Durat
 	clear(b.waiters[len(kept):])
 	b.waiters = kept
 	if len(kept) == 0 {
-		return 0
+		return time.Time{}
 	}
-	return wait
+	return look
 }
 
 func (b *Bucket) deferred(until time.Time, told time.Duration, r room) error {
@@ -340,11 +325,11 @@ func (b *Bucket) deferred(until time.Time, told time.Duration, r room) error {
 	at := until.UTC().Format("2006-01-02 15:04:05 UTC")
 	switch {
 	case !r.server:
-		e.Message = fmt.Sprintf("deferred until %s: the quota of %s is used up (%d of %d in %s)", at, b.label, r.used, r.n, r.limit.Window)
+		e.Message = fmt.Sprintf("deferred until %s: the quota of %s is used up (%d of %d in %s)", at, b.label, r.used, r.n, shortDuration(r.limit.Window))
 	case told > MaxBlock:
-		e.Code, e.Message = "told", fmt.Sprintf("deferred until %s: the platform asked %s to wait for %s, capped at 24 hours", at, b.label, longTime(told))
+		e.Code, e.Message = "told", fmt.Sprintf("deferred until %s: the platform asked %s to wait, told %s, capped at 24 hours", at, b.label, longTime(told))
 	case told > 0:
-		e.Code, e.Message = "told", fmt.Sprintf("deferred until %s: the platform asked %s to wait for %s", at, b.label, told.Round(time.Second))
+		e.Code, e.Message = "told", fmt.Sprintf("deferred until %s: the platform asked %s to wait, told %s", at, b.label, shortDuration(told.Round(time.Second)))
 	default:
 		e.Code, e.Message = "told", fmt.Sprintf("deferred until %s: the platform refuses %s", at, b.label)
 	}
@@ -359,195 +344,126 @@ func longTime(d time.Duration) string {
 	case days >= 2:
 		return fmt.Sprintf("%.0f days", days)
 	}
-	return d.Round(time.Second).String()
+	return shortDuration(d.Round(time.Second))
 }
 
-// Sent says that the request's headers were written just now: from then on the server may count it.
-func (s *Slot) Sent() {
-	s.sent.Do(func() {
-		late := time.Since(s.took)
-		b := s.b
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		if late < 5*time.Millisecond || len(b.limits) == 0 {
-			return
-		}
-		m := move{from: s.at, to: s.at + late.Microseconds()}
-		b.local.move(s.mono, s.mono+late.Microseconds())
-		s.at, s.mono = m.to, s.mono+late.Microseconds()
-		b.moves = append(b.moves, m)
-		if late > b.limits[0].margin()/2 {
-			go b.settleMoves()
-		}
-	})
-}
-
-func (b *Bucket) settleMoves() {
-	b.mu.Lock()
-	moves := b.moves
-	b.moves = nil
-	b.mu.Unlock()
-	if len(moves) == 0 {
-		return
+// update changes the bucket's state in the ledger, together with the moves and slots given back that have gathered. fn is nil where there is nothing
+// else to do; it may be called more than once, and says whether it changed anything.
+func (b *Bucket) update(fn func(s *state, now int64) (changed bool)) error {
+	ctx, cancel := context.WithTimeout(context.Background(), ledgerTimeout)
+	defer cancel()
+	select {
+	case b.turn <- struct{}{}:
+		defer func() { <-b.turn }()
+	case <-ctx.Done():
+		return fmt.Errorf("the quota ledger did not answer within %s: %w", ledgerTimeout, ctx.Err())
 	}
-	err := b.update(func(s *state, _ int64) {
+	b.mu.Lock()
+	moves, backs, limits := b.moves, b.backs, b.limits
+	b.moves, b.backs = nil, nil
+	b.mu.Unlock()
+	if fn == nil && len(moves) == 0 && len(backs) == 0 {
+		return nil
+	}
+	err := b.ledger.UpdateQuota(ctx, b.name, func(stored []byte, now time.Time) ([]byte, error) {
+		t := now.UnixMicro()
+		s, err := decode(stored)
+		if err != nil {
+			s = full(t, limits)
+		}
 		for _, m := range moves {
 			s.move(m.from, m.to)
 		}
+		for _, at := range backs {
+			s.giveBack(at)
+		}
+		changed := s.settle(t) || len(moves) > 0 || len(backs) > 0 || err != nil
+		if fn != nil && fn(s, t) {
+			changed = true
+		}
+		if !changed {
+			return stored, nil
+		}
+		return s.encode(), nil
 	})
 	if err != nil {
+		// The moves are tried again: done twice, they can only make an entry later. A slot given back twice could free somebody else's.
 		b.mu.Lock()
 		b.moves = append(moves, b.moves...)
 		b.mu.Unlock()
 	}
+	return err
 }
 
-func (b *Bucket) update(fn func(s *state, now int64)) error {
-	ctx, cancel := context.WithTimeout(context.Background(), ledgerTimeout)
-	defer cancel()
-	b.mu.Lock()
-	limits := slices.Clone(b.limits)
-	b.mu.Unlock()
-	return b.ledger.UpdateQuota(ctx, b.name, func(stored []byte, now time.Time) ([]byte, error) {
-		s, err := decode(stored)
-		if err != nil {
-			s = full(now.UnixMicro(), limits)
-		}
-		fn(s, now.UnixMicro())
-		return s.encode(), nil
-	})
-}
+// flush writes the moves and slots given back.
+func (b *Bucket) flush() error { return b.update(nil) }
 
-// finish takes the slot out of those that are out. It reports whether this was the first end of it.
-func (s *Slot) finish() (first bool) {
-	s.once.Do(func() {
-		first = true
-		s.b.mu.Lock()
-		s.b.out--
-		if s.b.ramp > 0 {
-			s.b.wake()
-		}
-		s.b.mu.Unlock()
-	})
-	return first
-}
-
-// GiveBack says that nothing was sent, or that the platform does not count it: the slot is free again.
-func (s *Slot) GiveBack() {
-	if !s.finish() {
-		return
-	}
-	b := s.b
-	b.mu.Lock()
-	limited := len(b.limits) > 0
-	if limited {
-		b.local.giveBack(s.mono)
-	}
-	at := s.at
-	b.mu.Unlock()
-	if limited {
-		b.settleMoves()
-		_ = b.update(func(st *state, _ int64) { st.giveBack(at) }) // a slot that cannot be given back is a slot unused, no more
-	}
-	b.mu.Lock()
-	b.notBefore = time.Time{}
-	b.wake()
-	b.mu.Unlock()
-}
-
-// Done says that the request was answered, or not, but counts. accepted: the server took it.
-func (s *Slot) Done(accepted bool) {
-	if !s.finish() || !accepted {
-		return
-	}
-	b := s.b
+// Refusals is the number of refusals in a row, rounds of them counted once.
+func (b *Bucket) Refusals() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if s.took.Before(b.refused) {
-		return
-	}
-	b.rounds = 0
-	if b.ramp > 0 {
-		if b.ramp *= 2; b.ramp > 64 {
-			b.ramp = 0
-		}
-		b.wake()
-	}
-}
-
-// Refused says that the server refused the request for quota. The whole bucket stays away for wait, in every process. told is what the server
-// named (0: nothing). counted: the refusal counts against the quota. It gives an *ads.Error of class deferred after maxRounds refusals in a row,
-// and says whether others seem to use the quota: effective of declared.
-func (s *Slot) Refused(wait, told time.Duration, counted bool) (effective, declared int, err error) {
-	if !s.finish() {
-		return 0, 0, nil
-	}
-	b := s.b
-	wait = min(max(wait, 0), MaxBlock)
-	b.settleMoves()
-	b.mu.Lock()
-	limits, at := slices.Clone(b.limits), s.at
-	if !counted {
-		b.local.giveBack(s.mono)
-	}
-	took := s.took
-	b.mu.Unlock()
-	var round bool
-	err = b.update(func(st *state, now int64) {
-		sent := at
-		if sent == 0 { // an unlimited bucket's slot has no time in the ledger
-			sent = now - time.Since(took).Microseconds()
-		}
-		round = st.refuse(sent, now, wait.Microseconds(), told.Microseconds(), counted, limits)
-		effective = st.allowed
-	})
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if until := time.Now().Add(wait); until.After(b.blocked) {
-		b.blocked, b.told = until, told
-	}
-	b.ramp, b.notBefore, b.refused = 1, time.Time{}, time.Now()
-	if round {
-		b.rounds++
-	}
-	b.wake()
-	if err == nil && b.rounds >= maxRounds {
-		b.rounds = 0
-		err = &ads.Error{
-			Class: ads.ClassDeferred, Code: "refused", Until: b.blocked.UTC(), Told: told, Bucket: b.label,
-			Message: fmt.Sprintf("the platform refused %s %d times in a row although every wait was kept", b.label, maxRounds),
-			Hint:    "another program may use up this quota; run again later: it goes on where it stopped",
-		}
-	}
-	return effective, tightest(limits).N, err
+	return b.rounds
 }
 
 // Use is the bucket's window now, as this process sees it.
 func (b *Bucket) Use() observe.QuotaState {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	mono := b.mono()
+	now := time.Now()
+	mono := b.mono(now)
 	r := b.local.room(mono, b.limits)
 	q := observe.QuotaState{Bucket: b.label, Used: r.used, Limit: r.n, Window: r.limit.Window}
 	if r.free == 0 {
-		q.NextFree = time.Now().Add(time.Duration(r.next-mono) * time.Microsecond)
+		q.NextFree = now.Add(time.Duration(r.next-mono) * time.Microsecond)
+	}
+	if q.NextFree.Before(b.blocked) && now.Before(b.blocked) {
+		q.NextFree = b.blocked
 	}
 	return q
 }
 
 // Hold keeps the bucket closed for wait because a good answer said that nothing is left. told is what it said.
 func (b *Bucket) Hold(wait, told time.Duration) {
+	wait = min(wait, MaxBlock)
 	b.mu.Lock()
 	until := time.Now().Add(wait)
-	if d := until.Sub(b.blocked); d < time.Second {
+	if until.Sub(b.blocked) < time.Second {
 		b.mu.Unlock()
 		return
 	}
-	b.blocked, b.told, b.notBefore = until, told, time.Time{}
+	b.blocked, b.told = until, told
+	b.wake()
 	b.mu.Unlock()
-	_ = b.update(func(s *state, now int64) {
-		if u := now + wait.Microseconds(); u > s.until {
-			s.until, s.told, s.since = u, told.Microseconds(), now
+	// Should the ledger fail here, the next take says so; this process keeps the stay anyway.
+	_ = b.update(func(s *state, now int64) bool {
+		u := now + wait.Microseconds()
+		if u > s.until {
+			s.until, s.told = u, told.Microseconds()
 		}
+		return true
 	})
+}
+
+// Usage takes in what the platform says is used of a quota, 1 being all. From 90 % on requests are spread out, past 100 % more and more; below
+// 85 % no longer. It reports whether that has just begun.
+func (b *Bucket) Usage(share float64) (slowed bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case share >= 0.90:
+		slowed = b.gap == 0
+		pace := time.Second
+		if l := tightest(b.limits); l.N > 0 {
+			pace = l.Window / time.Duration(l.N)
+		}
+		if share >= 1 {
+			b.gap = min(max(2*b.gap, 2*pace), max(maxGap, pace))
+		} else {
+			b.gap = pace
+		}
+	case share < 0.85:
+		b.gap = 0
+		b.wake()
+	}
+	return slowed
 }

@@ -363,9 +363,11 @@ func TestWaitIsTold(t *testing.T) {
 		b := quota.NewManager(quotatest.NewMemory()).Bucket("b", "acme", l)
 		var told []observe.WaitStarted
 		for range 3 {
-			if _, err := b.Take(t.Context(), 0, time.Hour, func(w observe.WaitStarted) { told = append(told, w) }); err != nil {
+			s, err := b.Take(t.Context(), 0, time.Hour, func(w observe.WaitStarted) { told = append(told, w) })
+			if err != nil {
 				t.Fatal(err)
 			}
+			s.Done(true)
 		}
 		if len(told) != 1 || told[0].Used != 2 || told[0].Limit != 2 || told[0].Bucket != "acme" || told[0].Reason != observe.WaitQuota {
 			t.Errorf("%+v", told)
@@ -377,9 +379,11 @@ func TestCancelledWaiterLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := quota.Limit{N: 1, Window: time.Minute}
 		b := quota.NewManager(quotatest.NewMemory()).Bucket("b", "acme", l)
-		if _, err := b.Take(t.Context(), 0, time.Hour, nil); err != nil {
+		s, err := b.Take(t.Context(), 0, time.Hour, nil)
+		if err != nil {
 			t.Fatal(err)
 		}
+		s.Done(true)
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Second, cancel)
 		begin := time.Now()

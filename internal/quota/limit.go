@@ -79,6 +79,19 @@ func (l Limit) check() error {
 // String is the form that ParseLimit reads: "10/1m".
 func (l Limit) String() string { return strconv.Itoa(l.N) + "/" + shortDuration(l.Window) }
 
+// Rate is the limit as people say it: "10/min", "5/s", "100/4s".
+func (l Limit) Rate() string {
+	switch l.Window {
+	case time.Second:
+		return strconv.Itoa(l.N) + "/s"
+	case time.Minute:
+		return strconv.Itoa(l.N) + "/min"
+	case time.Hour:
+		return strconv.Itoa(l.N) + "/h"
+	}
+	return l.String()
+}
+
 // MarshalText implements encoding.TextMarshaler, and with it JSON and YAML.
 func (l Limit) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
 

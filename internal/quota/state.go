@@ -13,7 +13,8 @@ type entry struct {
 	n  int
 }
 
-// sends is the log of one limit, oldest first, at most as many requests as the limit allows.
+// sends is the log of one limit, oldest first. It keeps twice as many requests as the limit allows: a window full of requests that are then refused
+// must not push out those that filled the server's window.
 type sends struct {
 	limit   Limit
 	entries []entry
@@ -51,21 +52,27 @@ func (s *sends) free(now int64, n int, hold int64) (free int, next int64) {
 	return 0, now + hold
 }
 
-// add logs k requests at a time, rounded up to the grain: against us.
-func (s *sends) add(at int64, k int) {
+// round brings a time to the log's resolution, upwards: against us.
+func (s *sends) round(at int64) int64 {
 	if g := s.limit.grain(); g > 1 {
-		at = (at + g - 1) / g * g
+		return (at + g - 1) / g * g
 	}
+	return at
+}
+
+// add logs k requests at a time. What no longer fits in the log is the oldest.
+func (s *sends) add(at int64, k int) {
+	at = s.round(at)
 	i := len(s.entries)
 	for i > 0 && s.entries[i-1].at > at {
 		i--
 	}
-	if s.limit.grain() > 1 && i > 0 && s.entries[i-1].at == at {
+	if i > 0 && s.entries[i-1].at == at {
 		s.entries[i-1].n += k
 	} else {
 		s.entries = slices.Insert(s.entries, i, entry{at, k})
 	}
-	for over := s.count() - s.limit.N; over > 0 && len(s.entries) > 0; {
+	for over := s.count() - 2*s.limit.N; over > 0 && len(s.entries) > 0; {
 		if s.entries[0].n > over {
 			s.entries[0].n -= over
 			break
@@ -77,10 +84,8 @@ func (s *sends) add(at int64, k int) {
 
 // remove takes back one request that was logged at a time. It reports whether it was there.
 func (s *sends) remove(at int64) bool {
-	if g := s.limit.grain(); g > 1 {
-		at = (at + g - 1) / g * g
-	}
-	for i := len(s.entries) - 1; i >= 0; i-- {
+	at = s.round(at)
+	for i := len(s.entries) - 1; i >= 0 && s.entries[i].at >= at; i-- {
 		if s.entries[i].at == at {
 			if s.entries[i].n--; s.entries[i].n == 0 {
 				s.entries = slices.Delete(s.entries, i, i+1)
@@ -98,26 +103,40 @@ func (s *sends) expire(now, hold int64) {
 	}
 }
 
-// state is what the ledger keeps of a bucket.
+// state is what the ledger keeps of a bucket. Times are µs since the epoch on the ledger's clock; 0 is never.
 type state struct {
-	logs    []sends
-	until   int64 // µs; nothing is sent before: the server asked for it
-	since   int64 // µs; when that was asked
-	told    int64 // µs; the wait that the server named, before any cap; 0: none was named
-	allowed int   // learnt: this many of the tightest limit, since others use it too; 0: all
-	learnt  int64 // µs; when allowed was last changed
-	widen   int   // doublings of the margin, since refusals showed that it was too small
+	logs []sends
+
+	// The stay that the server asked for. since is the beginning of the last round of refusals, and stays when the stay is over: a refusal
+	// of what was sent before it is news of that round, however late it comes.
+	until, since int64
+	told         int64 // the wait that the server named, before any cap; 0: none was named
+	refused      int   // refusals of the last round
+
+	// What refusals taught about others who use the quota too.
+	scarce  Limit // the limit that it is about
+	allowed int   // so many of it are for us; 0: all
+	before  int   // what was for us when the last round began; 0: all
+	learnt  int64 // when allowed last changed
+	step    int   // by how much it is raised after the next clean window
+	suspect int64 // the last refusal that had no explanation and was not acted on
+
+	// How the margin fared.
+	widen   int   // doublings of it
+	widened int64 // when widen last changed
+	pending bool  // the last round widened it, on the strength of its first refusal alone
 }
 
 const (
-	stateVersion = 1
+	stateVersion = 2
 	maxWiden     = 6
+	maxLogs      = 1024 // limits of a bucket, declared now or before
+	maxEntries   = 4096 // of a log: at most 2,000 requests, or the slots of two windows
 )
 
 // hold is how long a request occupies its slot: the window and the margin, widened at most to a tenth of the window.
 func (s *state) hold(l Limit) int64 {
-	m := l.margin() << s.widen
-	return (l.Window + min(m, max(l.Window/10, l.margin()))).Microseconds()
+	return (l.Window + min(l.margin()<<s.widen, l.marginMax())).Microseconds()
 }
 
 // log is the log of a limit.
@@ -131,7 +150,7 @@ func (s *state) log(l Limit) *sends {
 	return &s.logs[len(s.logs)-1]
 }
 
-// tightest is the limit with the lowest rate: the one that a refusal is read as being about.
+// tightest is the limit with the lowest rate.
 func tightest(limits []Limit) (out Limit) {
 	for _, l := range limits {
 		if out.N == 0 || float64(l.N)/float64(l.Window) < float64(out.N)/float64(out.Window) {
@@ -142,9 +161,9 @@ func tightest(limits []Limit) (out Limit) {
 }
 
 // n is how many requests of a limit may be in a window now: what it declares, or less where others use it too.
-func (s *state) n(l, tight Limit) int {
-	if s.allowed > 0 && l == tight {
-		return min(max(s.allowed, 1), l.N)
+func (s *state) n(l Limit) int {
+	if s.allowed > 0 && l == s.scarce {
+		return min(s.allowed, l.N)
 	}
 	return l.N
 }
@@ -154,7 +173,7 @@ type room struct {
 	free   int   // requests that may be sent now; -1: any number
 	next   int64 // µs; when free is 0
 	server bool  // the wait is the server's
-	limit  Limit // that holds things up, or the tightest
+	limit  Limit // that holds things up, or has least room
 	used   int   // of it
 	n      int   // of it, as learnt
 }
@@ -163,32 +182,33 @@ type room struct {
 // reports whether there were any: then the state must be stored, or they would move along with the clock.
 func (s *state) settle(now int64) (changed bool) {
 	for i := range s.logs {
+		latest := now + s.logs[i].limit.grain()
 		for j := range s.logs[i].entries {
-			if e := &s.logs[i].entries[j]; e.at > now+s.logs[i].limit.grain() {
-				e.at, changed = now, true
+			if e := &s.logs[i].entries[j]; e.at > latest {
+				e.at, changed = latest, true
 			}
+		}
+	}
+	past := func(t *int64, latest int64) {
+		if *t > latest {
+			*t, changed = latest, true
 		}
 	}
 	if s.since > now {
 		s.until -= s.since - now
 		s.since, changed = now, true
 	}
-	if s.until > now+MaxBlock.Microseconds() {
-		s.until, changed = now+MaxBlock.Microseconds(), true
-	}
-	if s.learnt > now+MaxBlock.Microseconds() {
-		s.learnt, changed = now, true
-	}
+	past(&s.until, now+MaxBlock.Microseconds())
+	past(&s.learnt, max(now, s.until))
+	past(&s.suspect, now)
+	past(&s.widened, now)
 	return changed
 }
 
 func (s *state) room(now int64, limits []Limit) room {
-	tight := tightest(limits)
-	r := room{free: -1, limit: tight, n: tight.N}
+	r := room{free: -1}
 	for _, l := range limits {
-		lg := s.log(l)
-		hold := s.hold(l)
-		n := s.n(l, tight)
+		lg, hold, n := s.log(l), s.hold(l), s.n(l)
 		free, next := lg.free(now, n, hold)
 		if r.free < 0 || free < r.free || (free == 0 && next > r.next) {
 			r.free, r.next, r.limit, r.used, r.n = free, next, l, lg.since(now-hold), n
@@ -207,19 +227,31 @@ func (s *state) take(now int64, k int, limits []Limit) {
 		lg.expire(now, s.hold(l)+l.Window.Microseconds())
 		lg.add(now, k)
 	}
-	if tight := tightest(limits); s.allowed > 0 && now-s.learnt > s.hold(tight) {
-		if s.allowed++; s.allowed >= tight.N {
-			s.allowed = 0
-		}
-		s.learnt = now
-	}
+	s.recover(now, limits)
 	if s.until <= now {
-		s.until, s.since, s.told = 0, 0, 0
+		s.until, s.told = 0, 0
 	}
 	// Logs of limits that are no longer declared go when nothing is left in them.
 	s.logs = slices.DeleteFunc(s.logs, func(lg sends) bool {
 		return !slices.Contains(limits, lg.limit) && lg.since(now-s.hold(lg.limit)) == 0
 	})
+}
+
+// recover takes back what refusals taught: a step for each window without one, the steps growing while all goes well; and a margin that
+// was enough for a long time is tried narrower.
+func (s *state) recover(now int64, limits []Limit) {
+	if s.allowed > 0 && !slices.Contains(limits, s.scarce) {
+		s.allowed = 0
+	}
+	if s.allowed > 0 && now-s.learnt > s.hold(s.scarce) {
+		if s.allowed += max(s.step, 1); s.allowed >= s.scarce.N {
+			s.allowed = 0
+		}
+		s.step, s.learnt = min(2*max(s.step, 1), s.scarce.N), now
+	}
+	if s.widen > 0 && now-s.widened > max(time.Hour, 100*tightest(limits).Window).Microseconds() {
+		s.widen, s.widened = s.widen-1, now
+	}
 }
 
 func (s *state) move(from, to int64) {
@@ -237,44 +269,80 @@ func (s *state) giveBack(at int64) {
 }
 
 // refuse takes in that the server refused a request that was sent at a time. wait is how long to stay away, told what the server named.
-// A request sent before the present stay began belongs to the same round: it may lengthen the stay, and teaches nothing new.
+// A request sent before the last round began belongs to it: it may lengthen the stay.
 func (s *state) refuse(at, now, wait, told int64, counted bool, limits []Limit) (newRound bool) {
-	newRound = s.until == 0 || at >= s.since
-	tight := tightest(limits)
-	if tight.N > 0 {
-		used := s.log(tight).since(at - s.hold(tight))
-		if !counted {
-			used--
-		}
-		switch {
-		case !newRound && s.allowed > 1 && !counted:
-			s.allowed--
-		case !newRound && s.allowed == 0 && used < tight.N-2: // too many for a matter of margins
-			s.allowed, s.learnt = max(used, 1), now+wait
-		case !newRound:
-		case newRound && used >= tight.N-1:
-			s.widen = min(s.widen+1, maxWiden) // the window was ours alone: the margin was too small
-		case newRound:
-			s.allowed, s.learnt = max(used, 1), now+wait
-		}
+	newRound = s.since == 0 || at >= s.since
+	if newRound {
+		s.since, s.refused, s.before, s.pending = now, 0, s.allowed, false
 	}
+	s.refused++
 	if !counted {
 		s.giveBack(at)
 	}
-	if newRound {
-		s.since = now
-	}
+	s.learn(at, now, wait, counted, limits)
 	if until := now + wait; until > s.until {
 		s.until, s.told = until, told
 	}
 	return newRound
 }
 
+// learn asks what a refusal means. Either what we sent may have filled the server's window, seen with the greatest delays that are allowed for:
+// then the margin was too small. Or it cannot have: then somebody else uses this quota, and ours is what was let in. A single refusal that
+// is not explained may be a whim of the server and is not acted on, the next one is.
+//
+// The first refusals of a round see others in flight that will be refused as well, so each one judges the round anew.
+func (s *state) learn(at, now, wait int64, counted bool, limits []Limit) {
+	l, fill := Limit{}, -1.0
+	for _, x := range limits { // the fullest is the one that it must be about
+		if f := float64(s.log(x).since(at-s.hold(x))) / float64(x.N); f > fill {
+			l, fill = x, f
+		}
+	}
+	if l.N == 0 {
+		return
+	}
+	out := 0 // refused ones that the log still has
+	if counted {
+		out = s.refused
+	}
+	accepted := max(s.log(l).since(at-s.hold(l))-out, 0)
+	possible := max(s.log(l).since(at-(l.Window+l.marginMax()).Microseconds())-out, 0)
+	if possible >= l.N-1 && s.widen < 2+btoi(s.pending) {
+		if !s.pending {
+			s.widen, s.widened, s.pending = s.widen+1, now, true
+		}
+		return
+	}
+	if s.refused == 1 && possible < l.N-1 && (s.suspect == 0 || now-s.suspect > 3*s.hold(l)+wait) {
+		s.suspect = now
+		return
+	}
+	if s.pending {
+		s.widen, s.pending = s.widen-1, false
+	}
+	before := l.N
+	if s.before > 0 && s.scarce == l {
+		before = s.before
+	}
+	s.scarce, s.allowed = l, min(max(accepted, before/2, 1), max(l.N-1, 1))
+	s.learnt, s.step, s.suspect = now+wait, max(l.N/16, 1), now
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
 var errState = errors.New("the stored state of a quota cannot be read")
 
 func (s *state) encode() []byte {
 	b := []byte{stateVersion}
-	for _, v := range []int64{s.until, s.since, s.told, int64(s.allowed), s.learnt, int64(s.widen), int64(len(s.logs))} {
+	for _, v := range []int64{
+		s.until, s.since, s.told, int64(s.refused), int64(s.scarce.N), int64(s.scarce.Window), int64(s.allowed), int64(s.before), s.learnt,
+		int64(s.step), s.suspect, int64(s.widen), s.widened, int64(btoi(s.pending)), int64(len(s.logs)),
+	} {
 		b = binary.AppendVarint(b, v)
 	}
 	for _, lg := range s.logs {
@@ -291,7 +359,7 @@ func (s *state) encode() []byte {
 	return b
 }
 
-// decode reads a stored state; nil is a bucket that is new.
+// decode reads a stored state; nil is a bucket that is new. What it returns has been checked whole: it may come from anywhere.
 func decode(b []byte) (*state, error) {
 	s := &state{}
 	if len(b) == 0 {
@@ -312,21 +380,26 @@ func decode(b []byte) (*state, error) {
 		return v
 	}
 	const end = int64(1) << 60
-	s.until, s.since, s.told = read(0, end), read(0, end), read(0, end)
-	s.allowed, s.learnt, s.widen = int(read(0, MaxN)), read(0, end), int(read(0, maxWiden))
-	for range read(0, 64) {
+	s.until, s.since, s.told, s.refused = read(0, end), read(0, end), read(0, end), int(read(0, MaxN))
+	s.scarce = Limit{N: int(read(0, MaxN)), Window: time.Duration(read(0, int64(MaxWindow)))}
+	s.allowed, s.before, s.learnt, s.step = int(read(0, MaxN)), int(read(0, MaxN)), read(0, end), int(read(0, MaxN))
+	s.suspect, s.widen, s.widened, s.pending = read(0, end), int(read(0, maxWiden)), read(0, end), read(0, 1) == 1
+	if s.allowed > 0 && s.scarce.check() != nil || s.pending && s.widen == 0 {
+		return nil, errState
+	}
+	for range read(0, maxLogs) {
 		lg := sends{limit: Limit{N: int(read(1, MaxN)), Window: time.Duration(read(int64(MinWindow), int64(MaxWindow)))}}
 		last, total := int64(0), 0
-		for range read(0, 5000) {
+		for range read(0, maxEntries) {
 			e := entry{at: last + read(0, end), n: int(read(1, MaxN))}
 			last = e.at
 			total += e.n
-			if bad || last > end || total > lg.limit.N {
+			if bad || last > end || total > 2*lg.limit.N {
 				return nil, errState
 			}
 			lg.entries = append(lg.entries, e)
 		}
-		if bad {
+		if bad || slices.ContainsFunc(s.logs, func(o sends) bool { return o.limit == lg.limit }) {
 			return nil, errState
 		}
 		s.logs = append(s.logs, lg)
@@ -346,10 +419,15 @@ func full(now int64, limits []Limit) *state {
 	return s
 }
 
-// margin is added to the window, since what counts is when the server sees a request: it covers the spread of delays on the way.
+// margin is added to the window, since what counts is when the server sees a request: it covers the spread of delays on the way. It is 250 ms in a
+// minute and in proportion, but short windows get up to 60 ms while that costs no more than 1.25 %: a busy machine's delays do not shrink
+// with the window.
 func (l Limit) margin() time.Duration {
-	return min(max(l.Window*250/60_000, 20*time.Millisecond), 2*time.Second)
+	return min(max(l.Window/240, min(l.Window/80, 60*time.Millisecond), 20*time.Millisecond), 2*time.Second)
 }
+
+// marginMax is how far refusals can widen it.
+func (l Limit) marginMax() time.Duration { return max(l.Window/10, l.margin()) }
 
 // grain is the resolution of the log: above 1,000 requests a window it counts in slots of a thousandth of it.
 func (l Limit) grain() int64 {

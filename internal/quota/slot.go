@@ -1,0 +1,194 @@
+package quota
+
+import (
+	"fmt"
+	"time"
+
+	"adsync/internal/ads"
+)
+
+// Slot is the right to send one request now. It ends with the first of GiveBack, Done and Refused; what is called after that does nothing.
+type Slot struct {
+	b    *Bucket
+	took time.Time // when it was given
+
+	// Under b.mu.
+	at, mono int64     // in the ledger, in the local log
+	stamped  time.Time // our clock at the moment at
+	sent     bool
+	ended    bool
+	keep     *time.Timer // until the request is sent
+}
+
+// newSlot makes a slot of an entry that is in both logs. b.mu is held.
+func (b *Bucket) newSlot(at, mono int64, anchor time.Time) *Slot {
+	s := &Slot{b: b, at: at, mono: mono, took: anchor, stamped: anchor}
+	b.out++
+	if len(b.limits) > 0 {
+		s.keep = time.AfterFunc(b.limits[0].Window/2, s.refresh)
+	}
+	return s
+}
+
+// restamp moves the slot's entry to now. b.mu is held.
+func (s *Slot) restamp(now time.Time) {
+	d := now.Sub(s.stamped).Microseconds()
+	s.b.moves = append(s.b.moves, move{from: s.at, to: s.at + d})
+	s.b.local.move(s.mono, s.mono+d)
+	s.at, s.mono, s.stamped = s.at+d, s.mono+d, now
+}
+
+// refresh keeps the entry of a slot in the window while its request has not been sent.
+func (s *Slot) refresh() {
+	b := s.b
+	b.mu.Lock()
+	if s.sent || s.ended || time.Since(s.took) > maxUnsent {
+		b.mu.Unlock()
+		return
+	}
+	s.restamp(time.Now())
+	s.keep.Reset(b.limits[0].Window / 2)
+	b.mu.Unlock()
+	_ = b.flush() // tried again with the next change
+}
+
+// Sent says that the request's headers were written just now: from then on the server may count it.
+func (s *Slot) Sent() {
+	b := s.b
+	b.mu.Lock()
+	if s.sent || s.ended {
+		b.mu.Unlock()
+		return
+	}
+	s.sent = true
+	if s.keep != nil {
+		s.keep.Stop()
+	}
+	now := time.Now()
+	late := now.Sub(s.stamped)
+	if late < time.Millisecond || len(b.limits) == 0 {
+		b.mu.Unlock()
+		return
+	}
+	s.restamp(now)
+	urgent := late > b.limits[0].margin()/2
+	b.mu.Unlock()
+	if urgent {
+		go func() { _ = b.flush() }() // tried again with the next change
+	}
+}
+
+// finish takes the slot out of those that are out, and out of the local log where back is set. It reports whether this was its first end.
+func (s *Slot) finish(back bool) (first bool) {
+	b := s.b
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s.ended {
+		return false
+	}
+	s.ended = true
+	if s.keep != nil {
+		s.keep.Stop()
+	}
+	b.out--
+	if back && len(b.limits) > 0 {
+		b.local.giveBack(s.mono)
+	}
+	if b.ramp > 0 {
+		b.wake()
+	}
+	return true
+}
+
+// end finishes a slot and notes it down for the ledger as given back.
+func (s *Slot) end() {
+	if !s.finish(true) {
+		return
+	}
+	b := s.b
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.limits) > 0 {
+		b.backs = append(b.backs, s.at)
+	}
+	b.recheck = time.Time{}
+	b.wake()
+}
+
+// GiveBack says that nothing was sent, or that the platform does not count it: the slot is free again.
+func (s *Slot) GiveBack() {
+	s.end()
+	_ = s.b.flush() // a slot that cannot be given back is a slot unused, no more
+}
+
+// Done says that the request was answered, or not, but counts. accepted: the server took it.
+func (s *Slot) Done(accepted bool) {
+	if !s.finish(false) || !accepted {
+		return
+	}
+	b := s.b
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s.took.Before(b.refused) {
+		return
+	}
+	b.rounds = 0
+	if b.ramp > 0 {
+		if b.ramp *= 2; b.ramp > maxRamp {
+			b.ramp = 0
+		}
+		b.wake()
+	}
+}
+
+// Refused says that the server refused the request for quota. The whole bucket stays away for wait, in every process. told is what the server
+// named (0: nothing). counted: the refusal counts against the quota. It gives an *ads.Error of class deferred after maxRounds rounds of refusals in
+// a row, and where others seem to use the quota too, what is left of which limit for us.
+func (s *Slot) Refused(wait, told time.Duration, counted bool) (effective, declared Limit, err error) {
+	if !s.finish(!counted) {
+		return Limit{}, Limit{}, nil
+	}
+	b := s.b
+	wait = min(max(wait, 0), MaxBlock)
+	b.mu.Lock()
+	now := time.Now()
+	if until := now.Add(wait); until.After(b.blocked) {
+		b.blocked, b.told = until, told
+	}
+	b.ramp, b.recheck, b.refused = 1, time.Time{}, now
+	limits, at, ago := b.limits, s.at, now.Sub(s.took)
+	b.mu.Unlock()
+	var round bool
+	err = b.update(func(st *state, now int64) bool {
+		sent := at
+		if sent == 0 { // a bucket without limits has no times in the ledger
+			sent = now - ago.Microseconds()
+		}
+		round = st.refuse(sent, now, wait.Microseconds(), told.Microseconds(), counted, limits)
+		effective, declared = Limit{}, Limit{}
+		if st.allowed > 0 {
+			declared = st.scarce
+			effective = Limit{N: st.n(declared), Window: declared.Window}
+		}
+		return true
+	})
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if round {
+		b.rounds++
+	}
+	b.wake()
+	if err == nil && b.rounds >= maxRounds {
+		until := b.blocked
+		if least := now.Add(max(time.Minute, tightest(limits).Window)); until.Before(least) {
+			until = least
+		}
+		b.rounds = 0
+		err = &ads.Error{
+			Class: ads.ClassDeferred, Code: "refused", Until: until.UTC(), Told: told, Bucket: b.label,
+			Message: fmt.Sprintf("the platform refused %s %d times in a row although every wait was kept", b.label, maxRounds),
+			Hint:    "another program may use up this quota; run again later: it goes on where it stopped",
+		}
+	}
+	return effective, declared, err
+}
