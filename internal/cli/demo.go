@@ -68,7 +68,7 @@ func (c *demoCmd) Run(a *app) error {
 		return &failure{kind: report.Config, why: err.Error(), next: "The demo writes into ./" + demoDir + "; run it where that is possible."}
 	}
 	a.Config = file
-	cfg, err := config.Load(config.Options{ConfigFile: file, EnvFile: os.DevNull})
+	cfg, err := config.Load(config.Options{ConfigFile: file, NoFiles: true})
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -88,6 +89,9 @@ func (a *app) failureOf(err error) *failure {
 			why = fmt.Sprintf("the configuration has %d mistakes", n)
 		}
 		return &failure{kind: report.Config, why: why, next: "Nothing was sent and nothing was written."}
+	}
+	if a.ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = context.Cause(a.ctx)
 	}
 	x := report.ExplainError(err, time.Now())
 	return &failure{kind: x.Kind, why: x.Why, next: x.Next}
