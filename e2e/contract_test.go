@@ -190,7 +190,7 @@ func TestProcessesShareAQuota(t *testing.T) {
 	const processes = 3
 	window := 3 * time.Second
 	p := newPlatform(t, func(c *simulator.Config) {
-		c.Campaigns, c.SyncLatency = 25, 20*time.Millisecond
+		c.Campaigns, c.SyncLatency = 15, 20*time.Millisecond
 		c.Quota = simulator.Quota{N: 15, Window: window}
 	})
 	b := newBed(t, p)

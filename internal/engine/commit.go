@@ -265,6 +265,7 @@ func (c *committer) gather(com *store.Commit, st *state, l *listing, pages []*pa
 		read.Pages += p.read.Pages
 		read.MaxRows = max(read.MaxRows, p.read.MaxRows)
 		read.Problems += int64(len(p.problems))
+		read.Records += int64(len(p.records))
 		read.Rows, read.Cursor, read.More = p.read.Rows, p.read.Cursor, p.read.More
 		if p.read.Total.Set {
 			read.Total = p.read.Total

@@ -45,7 +45,8 @@ type pageRead struct {
 	Pages    int
 	Rows     int // of the last page
 	MaxRows  int
-	New      int64 // usable records not seen before in this pass
+	Records  int64 // usable records, repeats included
+	New      int64 // of them not seen before in this pass
 	Problems int64
 	Cursor   string
 	More     ads.Opt[bool]
@@ -98,7 +99,8 @@ func (l *listing) apply(p pageRead) {
 		l.Slack = 0
 	}
 	l.Gap = l.Gap || (l.Hole && p.New > 0)
-	l.Hole = l.Hole || (l.expectsMore() && (p.New == 0 || p.Rows < l.MaxRows))
+	l.Gap = l.Gap || (p.Pages > 1 && p.New < p.Records) // a repeat somewhere in the middle of merged pages
+	l.Hole = l.Hole || (l.expectsMore() && (p.New < p.Records || p.New == 0 || p.Rows < l.MaxRows))
 	l.Repeat = p.Rows > 0 && p.New == 0
 	l.MaxRows = max(l.MaxRows, p.MaxRows)
 }

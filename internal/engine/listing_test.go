@@ -68,7 +68,7 @@ func read(t interface{ Fatalf(string, ...any) }, h *host, slack int) (listing, m
 			}
 			pass[id], all[id] = true, true
 		}
-		l.apply(pageRead{Pages: 1, Rows: len(a.ids), MaxRows: len(a.ids), New: int64(fresh), Cursor: fmt.Sprint(page), More: a.more, Total: a.total})
+		l.apply(pageRead{Pages: 1, Rows: len(a.ids), MaxRows: len(a.ids), Records: int64(len(a.ids)), New: int64(fresh), Cursor: fmt.Sprint(page), More: a.more, Total: a.total})
 	}
 }
 
