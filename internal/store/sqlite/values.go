@@ -49,6 +49,9 @@ func decimal(d ads.Opt[ads.Decimal]) any {
 		return nil
 	}
 	v := d.Value
+	for v.Scale > 0 && v.Coef%10 == 0 {
+		v.Coef, v.Scale = v.Coef/10, v.Scale-1
+	}
 	if v.Scale == 0 {
 		return v.Coef
 	}
@@ -57,9 +60,6 @@ func decimal(d ads.Opt[ads.Decimal]) any {
 		div := int64(1)
 		for range v.Scale {
 			div *= 10
-		}
-		if v.Coef%div == 0 {
-			return v.Coef / div
 		}
 		return float64(v.Coef) / float64(div) // both are exact, so this is the nearest float
 	}
