@@ -4,17 +4,14 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"adsync/internal/ads"
@@ -30,114 +27,69 @@ type attempt struct {
 	verdict platform.Verdict
 	status  int           // 0: no answer
 	told    time.Duration // how long the answer asks to wait; 0: it does not say
-	sent    bool          // headers were written: the server may have counted it
+	sent    bool          // something was written: the server may have counted it
 	stale   bool          // a kept connection proved dead before the first byte of an answer
+	cut     bool          // the caller's end cut it off
 }
 
-func newTransport(c SharedConfig, idle time.Duration) *http.Transport {
-	t := &http.Transport{
-		Proxy:                  c.Proxy,
-		DialContext:            c.DialContext,
-		TLSClientConfig:        &tls.Config{RootCAs: c.RootCAs, MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout:    10 * time.Second,
-		IdleConnTimeout:        idle,
-		MaxIdleConns:           256,
-		MaxIdleConnsPerHost:    64,
-		MaxResponseHeaderBytes: MaxHeader,
-		ForceAttemptHTTP2:      true,
-		WriteBufferSize:        4 << 10,
-		ReadBufferSize:         32 << 10,
-	}
-	if t.Proxy == nil {
-		t.Proxy = http.ProxyFromEnvironment
-	}
-	if t.DialContext == nil {
-		t.DialContext = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}).DialContext
-	}
-	return t
+// wire is what the transport tells about an attempt.
+type wire struct {
+	headers   atomic.Int32 // times they were written
+	firstByte atomic.Bool
+	reused    atomic.Bool
+	handshake atomic.Bool // failed
+	conn      atomic.Pointer[counted]
+	before    atomic.Int64 // bytes written to conn before
 }
 
-// once is an empty body that cannot be sent again. net/http repeats a request silently when a kept connection turns out to be dead, and the
-// platform may have counted it both times; a body that has begun and cannot be had anew keeps it from doing so.
-type once struct{ io.Reader }
-
-func (once) Close() error { return nil }
+// sent says whether any of the request may have left.
+func (w *wire) sent() bool {
+	if w.headers.Load() == 0 {
+		return false
+	}
+	conn := w.conn.Load()
+	return conn == nil || conn.written.Load() > w.before.Load()
+}
 
 // attempt sends the request once and reads the answer whole.
 func (c *Client) attempt(ctx context.Context, l *logical, tok *token, slot *quota.Slot) (a attempt) {
 	l.try++
 	begin := time.Now()
-	defer func() {
-		l.spent += time.Since(begin)
-		v := a.verdict
-		if !l.r.Uncounted && (a.sent || a.status > 0) {
-			c.requests.Add(1)
-			c.mu.Lock()
-			c.budget.Request()
-			c.mu.Unlock()
-			if l.try > 1 && v.Class != ads.ClassThrottled && !a.stale {
-				c.retries.Add(1)
-			}
-		}
-		c.emit(observe.Attempt{
-			Endpoint: l.r.Endpoint, Try: l.try, Status: a.status, Class: v.Class, Code: v.Code, Message: v.Message,
-			Duration: time.Since(begin), RequestID: v.RequestID, Token: l.r.Uncounted, Refused: v.Class == ads.ClassThrottled, Sent: a.sent,
-		})
-		if a.stale || v.Class == ads.ClassThrottled || v.Class == ads.ClassTokenDead {
-			l.try-- // not the request's failure
-		}
-	}()
+	defer func() { c.account(l, a, time.Since(begin)) }()
 
 	// The caller's end ends waits at once, but what has been sent gets a while to be answered.
 	att, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), c.c.Timeout, errTimeout)
 	defer cancel()
+	var w wire
 	stop := context.AfterFunc(ctx, func() {
+		if !w.sent() {
+			cancel()
+			return
+		}
 		t := time.AfterFunc(c.c.Grace, cancel)
 		context.AfterFunc(att, func() { t.Stop() })
 	})
 	defer stop()
 
-	var wrote, firstByte, reused atomic.Bool
-	trace := &httptrace.ClientTrace{
-		GotConn: func(i httptrace.GotConnInfo) { reused.Store(i.Reused) },
-		WroteHeaders: func() {
-			wrote.Store(true)
-			if slot != nil {
-				slot.Sent()
-			}
-		},
-		GotFirstResponseByte: func() { firstByte.Store(true) },
-	}
-	req, err := c.request(httptrace.WithClientTrace(att, trace), l.r, tok)
-	if err != nil {
-		a.verdict = platform.Verdict{Class: ads.ClassPermanent, Code: "bad_request", Message: "the request cannot be built"}
-		return a
-	}
-	resp, err := c.http.RoundTrip(req)
+	resp, err := c.send(att, l.r, tok, slot, &w)
 	if err == nil {
 		a.status = resp.StatusCode
 		a.reply = platform.Reply{Endpoint: l.r.Endpoint, Status: resp.StatusCode, Header: resp.Header}
-		a.reply.Body, err = c.read(att, cancel, resp)
+		a.reply.Body, err = c.read(cancel, resp)
 	}
-	a.sent = wrote.Load()
+	if a.sent = w.sent() || a.status > 0; a.sent && w.headers.Load() > 1 && !l.r.Uncounted {
+		c.requests.Add(int64(w.headers.Load()) - 1) // HTTP/2 repeats by itself what the server says it has not looked at
+	}
 	if err != nil {
-		a.verdict = c.transportError(att, err)
-		a.stale = reused.Load() && !firstByte.Load() && a.verdict.Code != "timeout" && a.status == 0
-		if a.status > 0 {
-			a.verdict.Message = fmt.Sprintf("the answer (status %d) broke off: %s", a.status, a.verdict.Message)
-			if a.status/100 != 2 {
-				// A refusal stays what it is, even when its words were lost.
-				v := c.c.Platform.Classify(platform.Reply{Endpoint: l.r.Endpoint, Status: a.status, Header: resp.Header})
-				if v.Class == ads.ClassThrottled || v.Class == ads.ClassTokenDead || v.Class == ads.ClassAuth {
-					a.verdict = v
-				}
-			}
-			a.told = retry.After(resp.Header, -1, time.Now()).Wait
-		}
+		c.brokeOff(ctx, att, &a, &w, l, err)
 		return a
 	}
-	if a.status/100 == 3 {
+	switch {
+	case a.status/100 == 3 && a.reply.Header.Get("Location") != "":
 		a.verdict = redirect(c.base, resp)
+		return a
+	case a.status == http.StatusProxyAuthRequired:
+		a.verdict = c.transportError(att, errProxyAuth, false)
 		return a
 	}
 	a.verdict = c.c.Platform.Classify(a.reply)
@@ -150,7 +102,7 @@ func (c *Client) attempt(ctx context.Context, l *logical, tok *token, slot *quot
 	}
 	body := time.Duration(-1)
 	if a.verdict.Wait.Set {
-		body = a.verdict.Wait.Value
+		body = max(a.verdict.Wait.Value, 0)
 	}
 	if a.verdict.Class == ads.ClassThrottled || a.verdict.Class == ads.ClassTransient {
 		a.told = retry.After(a.reply.Header, body, time.Now()).Wait
@@ -158,7 +110,89 @@ func (c *Client) attempt(ctx context.Context, l *logical, tok *token, slot *quot
 	return a
 }
 
-var errTimeout = errors.New("time-out")
+// brokeOff says what an exchange that broke off means.
+func (c *Client) brokeOff(ctx, att context.Context, a *attempt, w *wire, l *logical, err error) {
+	a.cut = ctx.Err() != nil && errors.Is(context.Cause(att), context.Canceled) && !errors.Is(err, errStalled) && !errors.Is(err, errBodySize)
+	a.verdict = c.transportError(att, err, w.handshake.Load())
+	a.stale = w.reused.Load() && !w.firstByte.Load() && a.status == 0 && a.verdict.Code != "timeout" && !a.cut
+	if a.status == 0 {
+		return
+	}
+	a.verdict.Message = fmt.Sprintf("the answer (status %d) broke off: %s", a.status, a.verdict.Message)
+	if a.status/100 != 2 {
+		// A refusal stays what it is, even when its words were lost.
+		v := c.c.Platform.Classify(platform.Reply{Endpoint: l.r.Endpoint, Status: a.status, Header: a.reply.Header})
+		if v.Class == ads.ClassThrottled || v.Class == ads.ClassTokenDead || v.Class == ads.ClassAuth {
+			a.verdict = v
+		}
+	}
+	a.told = retry.After(a.reply.Header, -1, time.Now()).Wait
+}
+
+// account counts an attempt and tells of it.
+func (c *Client) account(l *logical, a attempt, took time.Duration) {
+	l.spent += took
+	v := a.verdict
+	if a.sent && !l.r.Uncounted {
+		c.requests.Add(1)
+		c.mu.Lock()
+		c.budget.Request()
+		c.mu.Unlock()
+		if l.sends > 0 && !l.excused {
+			c.retries.Add(1)
+		}
+	}
+	if a.sent {
+		l.sends++
+		l.excused = v.Class == ads.ClassThrottled || a.stale
+	}
+	c.emit(observe.Attempt{
+		Endpoint: l.r.Endpoint, Try: l.try, Status: a.status, Class: v.Class, Code: v.Code, Message: v.Message,
+		Duration: took, RequestID: v.RequestID, Token: l.r.Uncounted, Refused: v.Class == ads.ClassThrottled, Sent: a.sent,
+	})
+	if (a.stale && l.stale < maxStale) || v.Class == ads.ClassThrottled || v.Class == ads.ClassTokenDead {
+		l.try-- // not the request's failure
+	}
+}
+
+// send writes the request and waits for the headers of the answer.
+func (c *Client) send(ctx context.Context, r platform.Request, tok *token, slot *quota.Slot, w *wire) (*http.Response, error) {
+	if err := c.throughPlainProxy(ctx); err != nil {
+		return nil, err
+	}
+	req, err := c.request(httptrace.WithClientTrace(ctx, c.tracing(w, slot)), r, tok)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.http.RoundTrip(req)
+	if err == nil && resp.ProtoMajor == 2 {
+		c.origin.http2.Store(true)
+	}
+	return resp, err
+}
+
+// tracing notes down in w what the transport does. The slot's time is that of the last byte handed to the network: the server cannot see the request
+// whole before, and what is later is on the safe side.
+func (c *Client) tracing(w *wire, slot *quota.Slot) *httptrace.ClientTrace {
+	return &httptrace.ClientTrace{
+		GotConn: func(i httptrace.GotConnInfo) {
+			w.reused.Store(i.Reused)
+			conn := countedOf(i.Conn)
+			if conn != nil {
+				w.before.Store(conn.written.Load())
+			}
+			w.conn.Store(conn)
+		},
+		TLSHandshakeDone: func(_ tls.ConnectionState, err error) { w.handshake.Store(err != nil) },
+		WroteHeaders:     func() { w.headers.Add(1) },
+		WroteRequest: func(i httptrace.WroteRequestInfo) {
+			if slot != nil && (i.Err == nil || w.sent()) {
+				slot.Sent()
+			}
+		},
+		GotFirstResponseByte: func() { w.firstByte.Store(true) },
+	}
+}
 
 // parse lets the connector read a good answer. Its error becomes the verdict.
 func parse(fn func(platform.Reply) error, r platform.Reply, v platform.Verdict) platform.Verdict {
@@ -173,6 +207,12 @@ func parse(fn func(platform.Reply) error, r platform.Reply, v platform.Verdict) 
 	return out
 }
 
+// once is a body that cannot be sent again. net/http repeats a request silently when a kept connection turns out to be dead, and the platform may
+// have counted it both times; a body that cannot be had anew keeps it from doing so.
+type once struct{ io.Reader }
+
+func (once) Close() error { return nil }
+
 func (c *Client) request(ctx context.Context, r platform.Request, tok *token) (*http.Request, error) {
 	u := *c.base
 	u.RawPath = u.EscapedPath() + r.Path
@@ -186,14 +226,27 @@ func (c *Client) request(ctx context.Context, r platform.Request, tok *token) (*
 		return nil, err
 	}
 	req.URL, req.Host = &u, u.Host
-	if len(r.Body) > 0 || r.Method == http.MethodGet {
-		// An empty body of another method would go out chunked; net/http repeats those only where nothing was written.
-		req.Body, req.ContentLength = once{bytes.NewReader(r.Body)}, int64(len(r.Body))
-	}
 	for k, v := range r.Header {
 		req.Header[k] = v
 	}
-	req.Header.Set("User-Agent", "adsync")
+	req.Header["User-Agent"] = []string{userAgent}
+	req.Header.Del("Authorization")
+	switch usuallyHasBody := r.Method == http.MethodPost || r.Method == http.MethodPut || r.Method == http.MethodPatch; {
+	case len(r.Body) > 0:
+		req.Body, req.ContentLength = once{bytes.NewReader(r.Body)}, int64(len(r.Body))
+	case usuallyHasBody:
+		// An empty body of a type of our own would go out chunked. Without one these are repeated only where they have an idempotency
+		// key, which net/http looks for under its canonical name; on the way names have no case.
+		for _, name := range []string{"Idempotency-Key", "X-Idempotency-Key"} {
+			if v, ok := req.Header[name]; ok {
+				delete(req.Header, name)
+				req.Header[strings.ToLower(name)] = v
+			}
+		}
+	case !c.origin.http2.Load():
+		// HTTP/2 repeats only what the server says it has not looked at, and there the empty body would be a frame of its own.
+		req.Body = once{bytes.NewReader(nil)}
+	}
 	switch {
 	case r.Basic:
 		req.SetBasicAuth(c.c.Email.Reveal(), c.c.Password.Reveal())
@@ -203,15 +256,20 @@ func (c *Client) request(ctx context.Context, r platform.Request, tok *token) (*
 	return req, nil
 }
 
-// read takes the body in whole. It fails when it is over MaxBody, cut short, or when nothing comes for half of the time-out.
-func (c *Client) read(ctx context.Context, cancel func(), resp *http.Response) ([]byte, error) {
+// patience is how long nothing may come in the middle of an answer.
+func (c *Client) patience() time.Duration { return max(time.Second, c.c.Timeout/2) }
+
+// firstRead bounds what is set aside for a body on the word of its Content-Length alone.
+const firstRead = 1 << 20
+
+// read takes the body in whole. It fails when it is over MaxBody, cut short, or when nothing comes for too long.
+func (c *Client) read(cancel func(), resp *http.Response) ([]byte, error) {
 	defer resp.Body.Close()
 	var stalled atomic.Bool
-	patience := max(time.Second, c.c.Timeout/2)
-	dog := time.AfterFunc(patience, func() { stalled.Store(true); cancel() })
+	dog := time.AfterFunc(c.patience(), func() { stalled.Store(true); cancel() })
 	defer dog.Stop()
-	size := resp.ContentLength
-	if size < 0 || size > MaxBody {
+	size := min(resp.ContentLength, firstRead)
+	if size < 0 {
 		size = 16 << 10
 	}
 	buf := make([]byte, 0, size+512)
@@ -225,7 +283,7 @@ func (c *Client) read(ctx context.Context, cancel func(), resp *http.Response) (
 			return nil, errBodySize
 		}
 		switch {
-		case errors.Is(err, io.EOF):
+		case errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
 			return buf, nil
 		case err != nil && stalled.Load():
 			return nil, errStalled
@@ -233,100 +291,7 @@ func (c *Client) read(ctx context.Context, cancel func(), resp *http.Response) (
 			return nil, err
 		}
 		if n > 0 {
-			dog.Reset(patience)
+			dog.Reset(c.patience())
 		}
 	}
-}
-
-var (
-	errBodySize = errors.New("body over 32 MiB")
-	errStalled  = errors.New("the answer stalled")
-)
-
-// redirect refuses: credentials go to the origin they belong to and nowhere else.
-func redirect(base *url.URL, resp *http.Response) platform.Verdict {
-	v := platform.Verdict{Class: ads.ClassPermanent, Code: "redirect", Message: fmt.Sprintf("unexpected status %d", resp.StatusCode)}
-	loc := resp.Header.Get("Location")
-	if loc == "" {
-		return v
-	}
-	to, err := base.Parse(loc)
-	where := "an address that cannot be read"
-	if err == nil {
-		where = "origin " + ads.Printable(to.Scheme+"://"+to.Host, 120)
-	}
-	v.Message = "refused redirect to " + where
-	v.Hint = "check the connection's url: the platform points elsewhere. Credentials are sent to no other address"
-	return v
-}
-
-// transportError names what went wrong on the way, without any address but the host's, and never a secret.
-func (c *Client) transportError(ctx context.Context, err error) platform.Verdict {
-	v := func(class ads.Class, code, message, hint string) platform.Verdict {
-		return platform.Verdict{Class: class, Code: code, Message: message, Hint: hint}
-	}
-	var certInvalid x509.CertificateInvalidError
-	var unknownCA x509.UnknownAuthorityError
-	var wrongName x509.HostnameError
-	var verify *tls.CertificateVerificationError
-	var alert tls.AlertError
-	var record tls.RecordHeaderError
-	var dns *net.DNSError
-	var op *net.OpError
-	text := err.Error()
-	switch {
-	case errors.Is(err, errBodySize):
-		return v(ads.ClassTransient, "body_size", "body over 32 MiB", "")
-	case errors.Is(err, errStalled):
-		return v(ads.ClassTransient, "stalled", fmt.Sprintf("the answer stalled: nothing came for %s", max(time.Second, c.c.Timeout/2)), "")
-	case errors.As(err, &verify), errors.As(err, &certInvalid), errors.As(err, &unknownCA), errors.As(err, &wrongName), errors.As(err, &alert), errors.As(err, &record),
-		strings.Contains(text, "tls: "), strings.Contains(text, "server gave HTTP response to HTTPS client"):
-		return v(ads.ClassUnreachable, "tls", "the secure connection to "+c.host+" cannot be trusted: "+ads.Printable(tlsReason(err), 200),
-			"check the url and the server's certificate; adsync never goes on without a valid one")
-	case errors.Is(context.Cause(ctx), errTimeout) || errors.Is(err, context.DeadlineExceeded) || isTimeout(err):
-		return v(ads.ClassTransient, "timeout", fmt.Sprintf("no answer within %s", c.c.Timeout), "")
-	case strings.Contains(text, "Proxy Authentication Required"):
-		return v(ads.ClassUnreachable, "proxy_auth", "the proxy asks for authentication", "put the proxy's own user and password into HTTPS_PROXY; the platform's are never sent to it")
-	case errors.As(err, &op) && op.Op == "proxyconnect", strings.Contains(text, "proxyconnect"):
-		return v(ads.ClassUnreachable, "proxy", "the proxy cannot be reached", "check HTTPS_PROXY, HTTP_PROXY and NO_PROXY")
-	case errors.As(err, &dns):
-		return v(ads.ClassUnreachable, "dns", "the host "+c.host+" is not known (DNS)", "check the connection's url and the network's name service")
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return v(ads.ClassUnreachable, "refused", c.host+" refuses connections", "is the platform running, and is the url's port right?")
-	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH), errors.As(err, &op) && op.Op == "dial":
-		return v(ads.ClassUnreachable, "unreachable", c.host+" cannot be reached", "check the network")
-	case strings.Contains(text, "server response headers exceeded"), strings.Contains(text, "header list"):
-		return v(ads.ClassTransient, "header_size", "the answer's headers are over 1 MiB", "")
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		return v(ads.ClassTransient, "reset", "the connection was reset", "")
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return v(ads.ClassTransient, "cut_short", "the answer was cut short", "")
-	case errors.Is(err, io.EOF), strings.Contains(text, "server closed idle connection"), strings.Contains(text, "transport connection broken"):
-		return v(ads.ClassTransient, "closed", "the connection was closed before an answer", "")
-	case errors.Is(err, context.Canceled):
-		return v(ads.ClassTransient, "cancelled", "the request was cut off", "")
-	case strings.Contains(text, "malformed HTTP"), strings.Contains(text, "invalid"):
-		return v(ads.ClassTransient, "malformed", "the answer is not HTTP that can be read", "")
-	}
-	return v(ads.ClassTransient, "connection", "the connection failed", "")
-}
-
-func isTimeout(err error) bool {
-	var n net.Error
-	return errors.As(err, &n) && n.Timeout()
-}
-
-func tlsReason(err error) string {
-	var u *url.Error
-	if errors.As(err, &u) {
-		err = u.Err
-	}
-	s := err.Error()
-	if i := strings.Index(s, "x509: "); i >= 0 {
-		return s[i:]
-	}
-	if i := strings.Index(s, "tls: "); i >= 0 {
-		return s[i:]
-	}
-	return s
 }

@@ -12,17 +12,25 @@ import (
 	"adsync/internal/platform"
 )
 
-// token is a bearer token in use. It is renewed when due, which is counted on the monotonic clock from its receipt: neither the platform's clock
-// nor what it says of the time of issue is trusted.
+// token is a bearer token. Its life is counted on the monotonic clock from its receipt: neither the platform's clock nor what it says of the
+// time of issue is trusted.
 type token struct {
 	value  string
-	due    time.Time
+	due    time.Time // to be renewed
+	end    time.Time // not to be used any more
 	worked bool
 }
 
 const (
 	unknownLife = time.Hour      // of a token whose life the platform did not say
 	longestLife = 24 * time.Hour // whatever it said
+	usableShare = 0.92           // of its life
+
+	maxFreshRefusals = 2 // a second fresh token that is refused settles it
+	firstProvers     = 4 // requests that may try a first token before any of them has worked
+
+	ahead      = 2 * time.Second  // a token that will be needed is fetched so long before
+	fetchPause = 10 * time.Second // after a failure to renew a token that is still good
 )
 
 // auth has a connection's token: one for all, fetched by one at a time, renewed ahead of its end, and once when the platform refuses it.
@@ -32,94 +40,194 @@ type auth struct {
 
 	mu       sync.Mutex
 	current  *token
-	fetching chan struct{} // closed when the fetch under way ends
-	fetchErr error
+	fetch    *fetch // under way
 	reason   string // of the next fetch
-	refusals int    // fresh tokens refused in a row
-	proving  bool   // after a refusal: one request tries the new token before the others do
+	pause    time.Time
+	needed   *time.Timer // a fetch that is planned
+	neededAt time.Time
+	waiting  int // requests that wait for a slot
+
+	ever     bool // some token has worked
+	doubt    bool // the last one was refused, and none has worked since
+	refusals int  // fresh tokens refused in a row
+	proving  int  // requests that try a token which has not worked yet
 	proof    chan struct{}
 }
 
-func newAuth(c *Client, a platform.Authenticator) *auth { return &auth{c: c, a: a, reason: "first"} }
+// fetch is one token request with those who wait for it.
+type fetch struct {
+	done    chan struct{}
+	err     error
+	cancel  context.CancelFunc
+	waiters int
+}
 
-// maxFreshRefusals: a second fresh token that is refused settles it.
-const maxFreshRefusals = 2
+func newAuth(c *Client, a platform.Authenticator) *auth {
+	return &auth{c: c, a: a, reason: "first", proof: make(chan struct{})}
+}
 
-// token gives the token to send with. release must be called when its request is over.
+func nothing() {}
+
+// token gives the token to send with, fetching it where there is none. A token that has not worked yet is given to few until it has. release must be
+// called when the request is over, once.
 func (t *auth) token(ctx context.Context) (*token, func(), error) {
-	nothing := func() {}
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	for {
-		t.mu.Lock()
 		if err := t.c.deadError(); err != nil {
-			t.mu.Unlock()
 			return nil, nothing, err
 		}
-		if tok := t.current; tok != nil && time.Now().Before(tok.due) {
-			if tok.worked || t.refusals == 0 {
-				t.mu.Unlock()
+		now := time.Now()
+		if tok := t.current; tok != nil && now.Before(tok.end) {
+			if !now.Before(tok.due) && t.fetch == nil && !now.Before(t.pause) {
+				t.begin() // others go on with the old one
+			}
+			if tok.worked || (t.ever && !t.doubt) {
 				return tok, nothing, nil
 			}
-			if !t.proving {
-				t.proving, t.proof = true, make(chan struct{})
-				proof := t.proof
-				t.mu.Unlock()
-				return tok, func() {
-					t.mu.Lock()
-					t.proving = false
-					t.mu.Unlock()
-					close(proof)
-				}, nil
+			provers := 1
+			if !t.ever && !t.doubt {
+				provers = firstProvers
+			}
+			if t.proving < provers {
+				t.proving++
+				return tok, t.proved, nil
 			}
 			proof := t.proof
 			t.mu.Unlock()
-			select {
-			case <-proof:
-			case <-ctx.Done():
-				return nil, nothing, context.Cause(ctx)
+			err := await(ctx, proof, tok.end)
+			t.mu.Lock()
+			if err != nil {
+				return nil, nothing, err
 			}
 			continue
 		}
-		if t.fetching == nil {
-			t.fetching = make(chan struct{})
-			go t.fetch(context.WithoutCancel(ctx), t.reason)
+		if t.fetch == nil {
+			t.begin()
 		}
-		fetching := t.fetching
+		f := t.fetch
+		f.waiters++
 		t.mu.Unlock()
-		select {
-		case <-fetching:
-			t.mu.Lock()
-			err := t.fetchErr
-			ok := t.current != nil
-			t.mu.Unlock()
-			if err != nil && !ok {
-				return nil, nothing, err
-			}
-		case <-ctx.Done():
-			return nil, nothing, context.Cause(ctx)
+		err := await(ctx, f.done, time.Time{})
+		t.mu.Lock()
+		if f.waiters--; f.waiters == 0 {
+			f.cancel() // nobody wants it any more, or it is over
+		}
+		if err == nil {
+			err = f.err
+		}
+		if err != nil {
+			return nil, nothing, err
 		}
 	}
 }
 
-// fetch gets a token. Nobody's cancellation ends it, since others wait for it too; its own bounds do.
-func (t *auth) fetch(ctx context.Context, reason string) {
-	ctx, cancel := context.WithTimeout(ctx, t.c.c.MaxElapsed+t.c.c.MaxWait)
-	defer cancel()
-	tok, life, err := t.ask(ctx)
+// proved ends a request that tried a token.
+func (t *auth) proved() {
 	t.mu.Lock()
-	t.fetchErr = err
-	t.current = tok
-	if err == nil {
-		t.reason = "ahead"
+	defer t.mu.Unlock()
+	t.proving--
+	t.wakeProof()
+}
+
+func (t *auth) wakeProof() {
+	close(t.proof)
+	t.proof = make(chan struct{})
+}
+
+// latest gives the token to send with now: the one that was got before a wait, or what has replaced it; nil when a new one must be fetched first.
+func (t *auth) latest() *token {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.current == nil || !time.Now().Before(t.current.end) {
+		return nil
 	}
-	close(t.fetching)
-	t.fetching = nil
-	t.mu.Unlock()
-	if err == nil {
-		t.c.emit(observe.TokenRenewed{Reason: reason, Life: life})
+	return t.current
+}
+
+// queue says that a request waits for a slot from now on; the function it returns ends that.
+func (t *auth) queue() (leave func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.waiting++
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if t.waiting--; t.waiting == 0 && t.needed != nil {
+			t.needed.Stop()
+			t.needed = nil
+		}
 	}
 }
 
-func (t *auth) ask(ctx context.Context) (*token, time.Duration, error) {
+// needBy plans that there is a good token at a time for which a request waits, so that the slot is not wasted on fetching it.
+func (t *auth) needBy(at time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.current == nil || at.Before(t.current.end) || t.fetch != nil {
+		return
+	}
+	life := t.current.end.Sub(t.current.due) // a fifth of it or less
+	at = at.Add(-min(ahead, max(life, 100*time.Millisecond)))
+	if t.needed != nil {
+		if at.Equal(t.neededAt) {
+			return
+		}
+		t.needed.Stop()
+	}
+	t.neededAt = at
+	t.needed = time.AfterFunc(time.Until(at), func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.needed = nil
+		if now := time.Now(); t.current != nil && !now.Before(t.current.due) && t.fetch == nil && !now.Before(t.pause) && t.c.deadError() == nil {
+			t.begin()
+		}
+	})
+}
+
+// begin starts to fetch a token. It goes on while anybody waits for it, whoever began it. t.mu is held.
+func (t *auth) begin() {
+	ctx, cancel := context.WithTimeout(context.Background(), t.c.c.MaxElapsed+t.c.c.MaxWait)
+	f := &fetch{done: make(chan struct{}), cancel: cancel}
+	t.fetch = f
+	reason := t.reason
+	go func() {
+		defer cancel()
+		tok, life, err := t.ask(ctx)
+		t.mu.Lock()
+		if f.err = t.failed(err); err == nil {
+			t.current, t.reason = tok, "ahead"
+		} else {
+			t.pause = time.Now().Add(fetchPause)
+		}
+		t.fetch = nil
+		close(f.done)
+		t.mu.Unlock()
+		if err == nil {
+			t.c.emit(observe.TokenRenewed{Reason: reason, Life: life})
+		}
+	}()
+}
+
+// failed is what those get who wait for a token that could not be had. It concerns every request, not the one that happened to ask.
+func (t *auth) failed(err error) error {
+	e, ok := err.(*ads.Error)
+	if !ok || (e.Class != ads.ClassTransient && e.Class != ads.ClassBadReply) || e.Code == CodeOutage {
+		return err
+	}
+	out := *e
+	out.Code, out.Err = CodeOutage, e
+	return &out
+}
+
+// ask makes the token request. A connector that panics spoils this connection only.
+func (t *auth) ask(ctx context.Context) (tok *token, life time.Duration, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			tok, err = nil, &ads.Error{Class: ads.ClassInternal, Code: "panic", Message: "the connector failed on the token answer (a bug)"}
+		}
+	}()
 	r := t.a.TokenRequest()
 	r.NoAuth, r.Basic, r.Uncounted = true, true, true
 	var got platform.Token
@@ -138,34 +246,32 @@ func (t *auth) ask(ctx context.Context) (*token, time.Duration, error) {
 	if _, err := t.c.Do(ctx, r); err != nil {
 		return nil, 0, err
 	}
-	life := got.Life
+	life = got.Life
 	if life <= 0 {
 		life = unknownLife
 	}
 	life = min(life, longestLife)
 	share := 0.75 + 0.05*t.c.c.Rand()
-	return &token{value: got.Value, due: received.Add(time.Duration(float64(life) * share))}, life, nil
+	part := func(s float64) time.Time { return received.Add(time.Duration(float64(life) * s)) }
+	return &token{value: got.Value, due: part(share), end: part(usableShare)}, life, nil
 }
 
 // printable says whether a token can stand in a header.
 func printable(v string) bool {
-	return v != "" && !strings.ContainsFunc(v, func(r rune) bool { return r <= ' ' || r > '~' })
-}
-
-// good says that a token is still the one to use.
-func (t *auth) good(tok *token) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return tok == t.current && time.Now().Before(tok.due)
+	return v != "" && len(v) <= 64<<10 && !strings.ContainsFunc(v, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
 func (t *auth) works(tok *token) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	tok.worked = true
-	if tok == t.current {
-		t.refusals = 0
+	if tok.worked {
+		return
 	}
+	tok.worked, t.ever = true, true
+	if tok == t.current {
+		t.doubt, t.refusals = false, 0
+	}
+	t.wakeProof()
 }
 
 // refused takes in that the platform refused a token. Only the one in use is given up: an older one has been replaced already.
@@ -175,9 +281,9 @@ func (t *auth) refused(tok *token, v platform.Verdict) error {
 	if tok != t.current {
 		return nil
 	}
-	t.current, t.reason = nil, "refused"
+	t.current, t.reason, t.pause, t.doubt = nil, "refused", time.Time{}, true
+	t.wakeProof()
 	if tok.worked {
-		t.refusals = 1
 		return nil
 	}
 	if t.refusals++; t.refusals < maxFreshRefusals {

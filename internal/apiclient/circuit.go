@@ -2,7 +2,9 @@ package apiclient
 
 import (
 	"context"
+	"io"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,29 +15,41 @@ import (
 // circuit knows whether a host answers. It opens after tripAfter failed attempts in a row, when what fails is the host and not one request: at
 // least two requests began to fail in this row, or no connection can be made, or the health page fails too. While it is open only
 // probes go out, one at a time, and no tries are spent.
+//
+// A probe is the health page, where the platform has one, and when that answers the request of the waiter that has probed least. Every third probe is
+// a request in any case: a health page can be out of order by itself.
 type circuit struct {
 	host string
 
-	mu       sync.Mutex
-	everUp   bool
-	streak   int       // failed attempts in a row
-	began    time.Time // of the streak
-	evidence map[*logical]bool
-	asked    int // streak at which the health page was asked
-	open     bool
-	opened   time.Time
-	delay    time.Duration
-	next     time.Time // of the next probe
-	prober   *logical
-	change   chan struct{} // closed when anything that a waiter waits for changes
+	mu      sync.Mutex
+	everUp  bool
+	streak  int       // failed attempts in a row
+	began   time.Time // of the streak
+	first   *logical  // whose failing began in this streak
+	several bool      // and another one's
+	asked   int       // streak at which the health page was asked
+
+	open    bool
+	opened  time.Time
+	delay   time.Duration
+	next    time.Time // of the next probe
+	failed  time.Time // of the last probe
+	probes  int
+	waiting []*logical // in the order of coming
+	turn    *logical   // whose turn it is to probe
+	probing bool
+	change  chan struct{} // closed when anything that a waiter waits for changes
 }
 
-const tripAfter = 5
+const (
+	tripAfter     = 5
+	healthTimeout = 5 * time.Second
+	requestEvery  = 3 // probes
+)
 
-func newCircuit(host string) *circuit {
-	return &circuit{host: host, evidence: map[*logical]bool{}, change: make(chan struct{})}
-}
+func newCircuit(host string) *circuit { return &circuit{host: host, change: make(chan struct{})} }
 
+// changed wakes all waiters. k.mu is held.
 func (k *circuit) changed() {
 	close(k.change)
 	k.change = make(chan struct{})
@@ -56,13 +70,10 @@ func (k *circuit) answered() bool {
 // success says that the host answered something.
 func (k *circuit) success(c *Client) {
 	k.mu.Lock()
-	was := k.open
-	k.everUp, k.streak, k.open, k.prober, k.asked = true, 0, false, nil, 0
-	if len(k.evidence) > 0 {
-		clear(k.evidence)
-	}
-	since := k.opened
+	was, since := k.open, k.opened
+	k.everUp, k.streak, k.first, k.several, k.asked = true, 0, nil, false, 0
 	if was {
+		k.open, k.turn, k.probing, k.probes = false, nil, false, 0
 		k.changed()
 	}
 	k.mu.Unlock()
@@ -71,18 +82,28 @@ func (k *circuit) success(c *Client) {
 	}
 }
 
-// cancelProbe lets another request probe, when this one came to nothing.
-func (k *circuit) cancelProbe(l *logical) {
+// leave ends a request's waiting and, where it was about to probe and came to nothing, lets another one.
+func (k *circuit) leave(l *logical) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.prober == l {
-		k.prober = nil
+	k.waiting = slices.DeleteFunc(k.waiting, func(o *logical) bool { return o == l })
+	if k.turn == l {
+		k.turn, k.probing = nil, false
 		k.changed()
 	}
 }
 
-// failure counts a failed attempt.
-func (k *circuit) failure(ctx context.Context, c *Client, l *logical, a attempt) {
+// probeFailed plans the next one. told is how long the answer asked to stay away. k.mu is held.
+func (k *circuit) probeFailed(now time.Time, told time.Duration, rnd float64) {
+	k.failed, k.probes = now, k.probes+1
+	k.turn, k.probing = nil, false
+	k.delay = min(2*k.delay, probeCap)
+	k.next = now.Add(max(k.delay*3/4+time.Duration(rnd*float64(k.delay)/4), told))
+	k.changed()
+}
+
+// failure counts a failed attempt. It reports whether the host is taken to be down now, so that the attempt costs no try.
+func (k *circuit) failure(ctx context.Context, c *Client, l *logical, a attempt) (down bool) {
 	k.mu.Lock()
 	now := time.Now()
 	if k.streak == 0 {
@@ -90,20 +111,21 @@ func (k *circuit) failure(ctx context.Context, c *Client, l *logical, a attempt)
 	}
 	k.streak++
 	if !l.badSince.Before(k.began) {
-		k.evidence[l] = true
+		if k.first == nil {
+			k.first = l
+		}
+		k.several = k.several || k.first != l
 	}
 	if k.open {
-		if k.prober == l {
-			k.prober = nil
-			k.delay = min(2*k.delay, probeCap)
-			k.next = now.Add(k.delay*3/4 + time.Duration(c.c.Rand()*float64(k.delay)/4))
-			k.changed()
+		if k.turn == l {
+			l.probed++
+			k.probeFailed(now, min(a.told, c.c.MaxWait), c.c.Rand())
 		}
 		k.mu.Unlock()
-		return
+		return true
 	}
 	trip := k.streak >= tripAfter && k.everUp
-	sure := len(k.evidence) >= 2 || a.verdict.Class == ads.ClassUnreachable
+	sure := k.several || a.verdict.Class == ads.ClassUnreachable
 	ask := trip && !sure && (k.asked == 0 || k.streak >= k.asked+3)
 	if ask {
 		k.asked = k.streak
@@ -113,22 +135,34 @@ func (k *circuit) failure(ctx context.Context, c *Client, l *logical, a attempt)
 		sure = !c.healthy(ctx)
 	}
 	if !trip || !sure {
-		return
+		return false
 	}
 	k.mu.Lock()
 	opened := !k.open && k.streak >= tripAfter
 	if opened {
-		k.open, k.opened, k.delay = true, now, time.Second
-		k.next = now.Add(k.delay)
+		k.open, k.opened, k.delay, k.probes, k.failed = true, now, time.Second, 0, time.Time{}
+		k.next = now.Add(max(k.delay, min(a.told, c.c.MaxWait)))
 		k.changed()
 	}
+	down = k.open
 	k.mu.Unlock()
 	if opened {
 		c.emit(observe.Circuit{Open: true, Host: k.host, Since: now, Message: "the host does not answer: only probes are sent until it does (" + a.verdict.Message + ")"})
 	}
+	return down
 }
 
-// admit lets a request through, or makes it wait for its turn to probe.
+// choose gives the turn to the waiter that has probed least. Where there was no turn, all waiters have just been woken and see whose it is. k.mu is held.
+func (k *circuit) choose() {
+	for _, l := range k.waiting {
+		if k.turn == nil || l.probed < k.turn.probed {
+			k.turn = l
+		}
+	}
+}
+
+// admit lets a request through, or makes it wait: until the host answers, for its turn to probe, or until the outage has lasted for MaxElapsed. Even then
+// a request that comes anew waits for one probe, since the host may be back. What it lets through must leave.
 func (c *Client) admit(ctx context.Context, l *logical) error {
 	k := c.circuit
 	var w *wait
@@ -137,44 +171,76 @@ func (c *Client) admit(ctx context.Context, l *logical) error {
 			w.end()
 		}
 	}()
-	for {
-		k.mu.Lock()
-		if !k.open {
-			k.mu.Unlock()
-			return nil
-		}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for k.open {
 		now := time.Now()
-		if now.Sub(k.opened) > c.c.MaxElapsed {
-			since := k.opened
-			k.mu.Unlock()
-			return c.outage(l.lastError, since)
-		}
-		if k.prober == nil && !now.Before(k.next) {
-			k.prober = l
-			k.mu.Unlock()
-			return nil
-		}
-		change, until := k.change, k.next
 		giveUp := k.opened.Add(c.c.MaxElapsed)
-		busy := k.prober != nil
+		if !now.Before(giveUp) && k.failed.After(l.begin) {
+			return c.outage(l, k.opened)
+		}
+		if !slices.Contains(k.waiting, l) {
+			k.waiting = append(k.waiting, l)
+		}
+		if k.turn == nil {
+			k.choose()
+		}
+		mine := k.turn == l && !k.probing
+		if mine && !now.Before(k.next) {
+			k.probing = true
+			if c.spec.HealthPath == "" || k.probes%requestEvery == requestEvery-1 {
+				return nil
+			}
+			k.mu.Unlock()
+			up := c.healthy(ctx)
+			k.mu.Lock()
+			switch {
+			case k.turn != l: // the host answered somebody in the meantime
+			case up:
+				return nil
+			case ctx.Err() != nil:
+				return context.Cause(ctx)
+			default:
+				k.probeFailed(time.Now(), 0, c.c.Rand())
+			}
+			continue
+		}
+		change, until := k.change, time.Time{}
+		switch {
+		case mine:
+			until = k.next
+		case now.Before(giveUp):
+			until = giveUp
+		}
 		k.mu.Unlock()
 		if w == nil {
 			w = c.waits.quiet()
 			w.tell(observe.WaitStarted{Reason: observe.WaitCircuit, Bucket: c.host, Until: giveUp, Note: "probing until it answers"})
 		}
-		if busy || until.After(giveUp) {
-			until = giveUp.Add(time.Millisecond)
+		err := await(ctx, change, until)
+		k.mu.Lock()
+		if err != nil {
+			return err
 		}
-		t := time.NewTimer(time.Until(until))
-		select {
-		case <-t.C:
-		case <-change:
-		case <-ctx.Done():
-			t.Stop()
-			return context.Cause(ctx)
-		}
-		t.Stop()
 	}
+	return nil
+}
+
+// await returns when ch is closed, at a time (zero: never), or with the end of ctx.
+func await(ctx context.Context, ch <-chan struct{}, until time.Time) error {
+	var timer <-chan time.Time
+	if !until.IsZero() {
+		t := time.NewTimer(time.Until(until))
+		defer t.Stop()
+		timer = t.C
+	}
+	select {
+	case <-ch:
+	case <-timer:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return nil
 }
 
 // healthy asks the platform's health page whether the host is up though a request fails. A platform without one tells nothing: the
@@ -183,7 +249,7 @@ func (c *Client) healthy(ctx context.Context) bool {
 	if c.spec.HealthPath == "" {
 		return true
 	}
-	ctx, cancel := context.WithTimeout(ctx, min(5*time.Second, c.c.Timeout))
+	ctx, cancel := context.WithTimeout(ctx, min(healthTimeout, c.c.Timeout))
 	defer cancel()
 	u := *c.base
 	u.Path += c.spec.HealthPath
@@ -191,10 +257,12 @@ func (c *Client) healthy(ctx context.Context) bool {
 	if err != nil {
 		return true
 	}
+	req.Header.Set("User-Agent", userAgent)
 	resp, err := c.http.RoundTrip(req)
 	if err != nil {
 		return false
 	}
-	resp.Body.Close()
-	return resp.StatusCode < 500
+	defer resp.Body.Close()
+	_, err = io.CopyN(io.Discard, resp.Body, 4<<10) // so that the connection can be kept
+	return resp.StatusCode < 500 && (err == nil || err == io.EOF)
 }

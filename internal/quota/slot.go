@@ -91,8 +91,12 @@ func (s *Slot) finish(back bool) (first bool) {
 		s.keep.Stop()
 	}
 	b.out--
-	if back && len(b.limits) > 0 {
+	switch {
+	case len(b.limits) == 0:
+	case back:
 		b.local.giveBack(s.mono)
+	case !s.sent: // nobody knows when: at the latest now
+		s.restamp(time.Now())
 	}
 	if b.ramp > 0 {
 		b.wake()

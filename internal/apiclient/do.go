@@ -1,0 +1,440 @@
+package apiclient
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"adsync/internal/ads"
+	"adsync/internal/observe"
+	"adsync/internal/platform"
+	"adsync/internal/quota"
+	"adsync/internal/retry"
+)
+
+// logical is one request through all of its attempts.
+type logical struct {
+	r        platform.Request
+	begin    time.Time
+	try      int           // attempts that counted
+	sends    int           // attempts that were sent
+	excused  bool          // the last attempt was refused for quota, or met a dead connection: the next is no retry
+	spent    time.Duration // attempts and back-off, not the waits that are nobody's fault
+	stale    int           // repeats because a connection was dead
+	renewals int           // times a token ended before its request was sent
+	refusals int
+	reauthed int
+	badSince time.Time // of its first failure
+	probed   int       // probes of a host that was down
+	last     *ads.Error
+}
+
+const (
+	maxStale    = 3  // repeats on another connection
+	maxRenewals = 3  // times that a slot is given back for a token's sake
+	maxReauth   = 4  // times a request may meet a refused token
+	maxRefusals = 64 // for quota
+)
+
+// outcome is what follows from an attempt.
+type outcome struct {
+	again bool
+	err   error
+	pause time.Duration // before the next
+	told  bool          // the server asked for the pause
+	cause *ads.Error    // of the pause
+}
+
+// Do implements platform.Caller.
+func (c *Client) Do(ctx context.Context, r platform.Request) (platform.Reply, error) {
+	if err := c.deadError(); err != nil {
+		return platform.Reply{}, err
+	}
+	if ctx.Err() != nil {
+		return platform.Reply{}, context.Cause(ctx)
+	}
+	if c.limit != nil && r.Priority != platform.PriorityListing && !r.Uncounted {
+		if err := c.limit.acquire(ctx); err != nil {
+			return platform.Reply{}, err
+		}
+		defer c.limit.release()
+	}
+	l := &logical{r: r, begin: time.Now()}
+	for {
+		reply, next := c.round(ctx, l)
+		if !next.again {
+			return reply, next.err
+		}
+		if err := c.pause(ctx, l, next); err != nil {
+			return platform.Reply{}, err
+		}
+	}
+}
+
+// round makes one attempt with all it takes: a token, leave to ask the host, a slot. Whatever it holds is let go when it returns, also by a
+// panic of the connector.
+func (c *Client) round(ctx context.Context, l *logical) (platform.Reply, outcome) {
+	fail := func(err error) (platform.Reply, outcome) { return platform.Reply{}, outcome{err: err} }
+	var tok *token
+	if c.auth != nil && !l.r.NoAuth {
+		var release func()
+		var err error
+		if tok, release, err = c.auth.token(ctx); err != nil {
+			return fail(err)
+		}
+		defer release()
+	}
+	defer c.circuit.leave(l)
+	if err := c.admit(ctx, l); err != nil {
+		return fail(err)
+	}
+	slot, err := c.slot(ctx, l.r)
+	if err != nil {
+		return fail(err)
+	}
+	if slot != nil {
+		defer slot.Done(false) // nothing, where it has ended
+	}
+	if err := c.deadError(); err != nil || ctx.Err() != nil {
+		if slot != nil {
+			slot.GiveBack()
+		}
+		if err == nil {
+			err = context.Cause(ctx)
+		}
+		return fail(err)
+	}
+	if tok != nil {
+		now := c.auth.latest()
+		if now == nil && l.renewals < maxRenewals {
+			// It ended while something else was waited for. A new one first: fetching it now would keep the slot from being used.
+			l.renewals++
+			if slot != nil {
+				slot.GiveBack()
+			}
+			return platform.Reply{}, outcome{again: true}
+		}
+		if now != nil {
+			tok = now
+		}
+	}
+	a := c.attempt(ctx, l, tok, slot)
+	next := c.judge(ctx, l, tok, slot, a)
+	if next.again || next.err != nil {
+		return platform.Reply{}, next
+	}
+	return a.reply, next
+}
+
+// slot takes a slot of the quota, if there is one.
+func (c *Client) slot(ctx context.Context, r platform.Request) (*quota.Slot, error) {
+	if r.Uncounted || c.c.Bucket == nil {
+		return nil, nil
+	}
+	w := c.waits.begin()
+	defer w.end()
+	tell := w.tell
+	if c.auth != nil && !r.NoAuth {
+		defer c.auth.queue()()
+		tell = func(ev observe.WaitStarted) {
+			c.auth.needBy(ev.Until)
+			w.tell(ev)
+		}
+	}
+	s, err := c.c.Bucket.Take(ctx, r.Priority, c.c.MaxWait, tell)
+	if err == nil && c.limit == nil {
+		c.emit(c.c.Bucket.Use())
+	}
+	return s, err
+}
+
+// judge decides what an attempt means for its request, for the token, the slot and the host.
+func (c *Client) judge(ctx context.Context, l *logical, tok *token, slot *quota.Slot, a attempt) outcome {
+	v := a.verdict
+	if c.limit != nil && !l.r.Uncounted {
+		c.limit.learn(v.Class)
+	}
+	switch v.Class {
+	case ads.ClassOK:
+		if slot != nil {
+			slot.Done(true)
+		}
+		if tok != nil {
+			c.auth.works(tok)
+		}
+		c.circuit.success(c)
+		c.endpointOK(l.r.Endpoint)
+		c.heed(l, a)
+		return outcome{}
+	case ads.ClassThrottled:
+		c.circuit.success(c) // a host that refuses is up
+		return c.refused(l, slot, a)
+	case ads.ClassTokenDead:
+		c.circuit.success(c)
+		return c.tokenDead(l, tok, slot, a)
+	}
+	if slot != nil {
+		if a.sent {
+			slot.Done(a.status > 0)
+		} else {
+			slot.GiveBack()
+		}
+	}
+	if a.cut {
+		return outcome{err: context.Cause(ctx)} // by us: it says nothing about the host
+	}
+	if a.stale && l.stale < maxStale && (!a.sent || l.r.Repeatable) {
+		l.stale++
+		c.http.CloseIdleConnections() // the others were kept as long
+		return outcome{again: true}
+	}
+	e := c.errorOf(l, a)
+	switch v.Class {
+	case ads.ClassTransient, ads.ClassUnreachable:
+		return c.retryOrGiveUp(ctx, l, a, e, c.circuitFailure(ctx, l, a, e))
+	case ads.ClassBadReply:
+		c.circuit.success(c) // an answer that makes no sense still is one
+		return c.retryOrGiveUp(ctx, l, a, e, false)
+	}
+	c.circuit.success(c)
+	c.endpointOK(l.r.Endpoint)
+	if v.Class == ads.ClassAuth {
+		return outcome{err: c.kill(e)}
+	}
+	return outcome{err: e}
+}
+
+// tokenDead gives the token up, if it still is the one in use, and repeats the request with another.
+func (c *Client) tokenDead(l *logical, tok *token, slot *quota.Slot, a attempt) outcome {
+	if slot != nil {
+		if a.verdict.NotCounted {
+			slot.GiveBack()
+		} else {
+			slot.Done(true)
+		}
+	}
+	if tok == nil {
+		return outcome{err: c.errorOf(l, a)}
+	}
+	if err := c.auth.refused(tok, a.verdict); err != nil {
+		return outcome{err: err}
+	}
+	if l.reauthed++; l.reauthed > maxReauth {
+		e := c.errorOf(l, a)
+		e.Class = ads.ClassAuth
+		return outcome{err: c.kill(e)}
+	}
+	return outcome{again: true}
+}
+
+// circuitFailure tells the circuit, unless no repetition would help. It reports whether the host is down: then the attempt was a probe and spent no try.
+func (c *Client) circuitFailure(ctx context.Context, l *logical, a attempt, e *ads.Error) (down bool) {
+	if l.badSince.IsZero() {
+		l.badSince = time.Now()
+	}
+	if final(e) {
+		return false
+	}
+	return c.circuit.failure(ctx, c, l, a)
+}
+
+// final are errors of the way to the host that the next try meets again.
+func final(e *ads.Error) bool {
+	return e.Code == codeTLS || e.Code == codeProxyAuth || e.Code == codeProxyPlain
+}
+
+// retryOrGiveUp decides about another try after a failure that may pass.
+func (c *Client) retryOrGiveUp(ctx context.Context, l *logical, a attempt, e *ads.Error, down bool) outcome {
+	if l.badSince.IsZero() {
+		l.badSince = time.Now()
+	}
+	l.last = e
+	if final(e) || (a.sent && !l.r.Repeatable) {
+		return outcome{err: e}
+	}
+	if ctx.Err() != nil {
+		return outcome{err: context.Cause(ctx)}
+	}
+	if down {
+		// admit makes it wait, and gives up when the outage has lasted too long.
+		l.try--
+		if a.told == 0 {
+			c.emit(observe.Retry{Endpoint: l.r.Endpoint, Try: l.try, Class: e.Class, Code: e.Code, Message: e.Message})
+		}
+		return outcome{again: true, pause: a.told, told: a.told > 0, cause: e}
+	}
+	if l.try >= c.tries(l) {
+		return outcome{err: e}
+	}
+	if e.Class == ads.ClassUnreachable && !c.circuit.answered() && time.Since(l.begin) > neverAnswered {
+		return outcome{err: e}
+	}
+	poor := !c.spendRetry()
+	if poor && !l.r.Critical {
+		return outcome{err: e}
+	}
+	if a.told > 0 {
+		return outcome{again: true, pause: a.told, told: true, cause: e}
+	}
+	delay := retry.Default.Delay(l.try, c.c.Rand())
+	if l.try >= MaxTries {
+		delay = 2*time.Second<<(l.try-MaxTries) + delay/4
+	}
+	if poor {
+		delay = max(delay, poorDelay)
+	}
+	if l.spent+delay > c.c.MaxElapsed {
+		return outcome{err: e}
+	}
+	return outcome{again: true, pause: delay, cause: e}
+}
+
+// pause waits before the next attempt: for our own reasons, which count as time spent, or because the server asked for it, which do not.
+func (c *Client) pause(ctx context.Context, l *logical, o outcome) error {
+	if o.pause <= 0 {
+		return nil
+	}
+	if o.told {
+		return c.obey(ctx, l, o.pause, o.cause)
+	}
+	c.emit(observe.Retry{Endpoint: l.r.Endpoint, Try: l.try, Class: o.cause.Class, Code: o.cause.Code, Message: o.cause.Message, Delay: o.pause})
+	l.spent += o.pause
+	return sleep(ctx, o.pause)
+}
+
+// tries is how often a request may be tried. One that the run cannot do without gets three more while its endpoint answers nobody.
+func (c *Client) tries(l *logical) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.failed[l.r.Endpoint]++
+	if l.r.Critical && c.failed[l.r.Endpoint] >= MaxTries && c.circuit.answered() {
+		return MaxTriesCritical
+	}
+	return MaxTries
+}
+
+func (c *Client) endpointOK(endpoint string) {
+	c.mu.Lock()
+	c.failed[endpoint] = 0
+	c.mu.Unlock()
+}
+
+func (c *Client) spendRetry() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.budget.Spend()
+}
+
+// obey waits as long as the server asked, with a 503 for instance. It delays this request alone.
+func (c *Client) obey(ctx context.Context, l *logical, wait time.Duration, e *ads.Error) error {
+	told := wait
+	wait = min(wait, quota.MaxBlock)
+	until := time.Now().Add(wait)
+	if wait > c.c.MaxWait {
+		return &ads.Error{
+			Class: ads.ClassDeferred, Code: "told", Endpoint: l.r.Endpoint, Until: until.UTC(), Told: told, Bucket: c.c.Ref.ClientID,
+			Message: fmt.Sprintf("deferred until %s: the platform asked to wait (%s)", until.UTC().Format("2006-01-02 15:04:05 UTC"), e.Message),
+			Hint:    "run again then: it goes on where it stopped", Err: e,
+		}
+	}
+	c.emit(observe.Retry{Endpoint: l.r.Endpoint, Try: l.try, Class: e.Class, Code: e.Code, Message: e.Message, Delay: wait})
+	w := c.waits.begin()
+	defer w.end()
+	w.tell(observe.WaitStarted{Reason: observe.WaitServer, Bucket: c.c.Ref.ClientID, Until: until, Told: told})
+	return sleep(ctx, wait)
+}
+
+// refused obeys a refusal for quota: the whole bucket stays away.
+func (c *Client) refused(l *logical, slot *quota.Slot, a attempt) outcome {
+	c.throttled.Add(1)
+	l.refusals++
+	wait, note := a.told, ""
+	if wait == 0 {
+		n := l.refusals
+		if slot != nil {
+			n = max(n, c.c.Bucket.Refusals()+1)
+		}
+		wait = max(time.Second, retry.Silent.Delay(n, c.c.Rand()))
+		note = "no time given, backing off"
+	}
+	if l.refusals > maxRefusals || (slot == nil && l.refusals >= 8) {
+		e := c.errorOf(l, a)
+		e.Class, e.Until, e.Told = ads.ClassDeferred, time.Now().Add(wait).UTC(), a.told
+		return outcome{err: e}
+	}
+	if note != "" {
+		c.emit(observe.Note{Level: observe.Info, Code: "refused_without_time", Message: "refused for quota, " + note + " " + wait.Round(time.Millisecond).String()})
+	}
+	if slot == nil { // a token request, or no quota kept: the wait is this connection's own
+		return outcome{again: true, pause: wait, told: true, cause: c.errorOf(l, a)}
+	}
+	effective, declared, err := slot.Refused(wait, a.told, !a.verdict.NotCounted)
+	if effective.N > 0 && effective.N < declared.N {
+		c.mu.Lock()
+		news := c.shared != effective.N
+		c.shared = effective.N
+		c.mu.Unlock()
+		if news {
+			c.emit(observe.Note{
+				Level: observe.Warn, Code: "quota_shared",
+				Message: fmt.Sprintf("another user of this quota: effective rate %s of %s for %s", effective.Rate(), declared.Rate(), c.c.Bucket.Label()),
+				Hint:    "is another program, or another adsync with its own database, using the same client id?",
+			})
+		}
+	}
+	return outcome{again: err == nil, err: err}
+}
+
+// heed slows down before a refusal, where a good answer says how much of a quota is left.
+func (c *Client) heed(l *logical, a attempt) {
+	if c.c.Bucket == nil || l.r.Uncounted {
+		return
+	}
+	if wait, ok := retry.Exhausted(a.reply.Header); ok && wait > 0 {
+		c.c.Bucket.Hold(wait, wait)
+	}
+	if u := a.verdict.Usage; u.Set && c.c.Bucket.Usage(u.Value) {
+		c.emit(observe.Note{
+			Level: observe.Info, Code: "slowing_down",
+			Message: fmt.Sprintf("slowing down at %.0f %% of the quota of %s", 100*u.Value, c.c.Bucket.Label()),
+		})
+	}
+}
+
+// errorOf puts a failed attempt in words.
+func (c *Client) errorOf(l *logical, a attempt) *ads.Error {
+	v := a.verdict
+	e := &ads.Error{
+		Class: v.Class, Code: v.Code, Message: v.Message, Hint: v.Hint, Endpoint: l.r.Endpoint, Status: a.status,
+		RequestID: v.RequestID, Attempts: l.try,
+	}
+	if v.Class == ads.ClassAuth {
+		e.Message = fmt.Sprintf("credentials refused for client %s", c.c.Ref.ClientID)
+		if c.c.CredentialSource != "" {
+			e.Message += " (source: " + c.c.CredentialSource + ")"
+		}
+		e.Message += ": " + v.Message
+	}
+	return e
+}
+
+// outage is the error after a host was down for as long as a request may be retried.
+func (c *Client) outage(l *logical, since time.Time) error {
+	e := &ads.Error{
+		Class: ads.ClassTransient, Code: CodeOutage, Endpoint: l.r.Endpoint, Attempts: l.try,
+		Message: fmt.Sprintf("%s has not answered for %s", c.host, time.Since(since).Round(time.Second)),
+		Hint:    "the platform is down; run again later: it goes on where it stopped",
+	}
+	if last := l.last; last != nil {
+		e.Class, e.Status, e.Err = last.Class, last.Status, last
+		e.Message += "; last: " + last.Message
+	}
+	return e
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	return await(ctx, nil, time.Now().Add(d))
+}
