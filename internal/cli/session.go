@@ -18,6 +18,7 @@ import (
 	"adsync/internal/report"
 	"adsync/internal/secret"
 	"adsync/internal/store"
+	"adsync/internal/store/postgres"
 	"adsync/internal/store/sqlite"
 )
 
@@ -82,6 +83,8 @@ func connect(ctx context.Context, db config.Database) (store.Store, error) {
 	switch db.Engine {
 	case config.SQLite:
 		return sqlite.Open(ctx, db.Path, sqlite.Options{})
+	case config.Postgres:
+		return postgres.Open(ctx, db.DSN, postgres.Options{})
 	}
 	return nil, fmt.Errorf("no driver for the engine %q", db.Engine)
 }

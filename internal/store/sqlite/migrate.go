@@ -29,26 +29,9 @@ func migrationFiles() fs.FS {
 	return sub
 }
 
-// known is the newest version in the binary.
-func known() int64 {
-	var newest int64
-	files, err := fs.Glob(migrationFiles(), "*.sql")
-	if err != nil {
-		panic(err)
-	}
-	for _, f := range files {
-		v, err := goose.NumericComponent(f)
-		if err != nil {
-			panic(err)
-		}
-		newest = max(newest, v)
-	}
-	return newest
-}
-
 // Schema implements store.Store.
 func (s *Store) Schema(ctx context.Context) (store.Schema, error) {
-	sc := store.Schema{Known: known()}
+	sc := store.Schema{Known: common.Newest(migrationFiles())}
 	var n int64
 	err := s.readers.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?", common.VersionTable).Scan(&n)
 	if err == nil && n > 0 {

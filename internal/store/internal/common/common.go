@@ -5,14 +5,19 @@
 package common
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"strings"
 	"time"
+	"unicode/utf8"
+
+	"github.com/pressly/goose/v3"
 
 	"adsync/internal/ads"
 	"adsync/internal/store"
@@ -26,6 +31,22 @@ var Tables = []string{
 
 // VersionTable is where the schema's version is kept.
 const VersionTable = "adsync_schema_version"
+
+// Newest is the newest version among migration files.
+func Newest(files fs.FS) (newest int64) {
+	names, err := fs.Glob(files, "*.sql")
+	if err != nil {
+		panic(err) // the pattern is a good one
+	}
+	for _, f := range names {
+		v, err := goose.NumericComponent(f)
+		if err != nil {
+			panic(err) // the files are embedded
+		}
+		newest = max(newest, v)
+	}
+	return newest
+}
 
 // EntityTable is the table that a stream's records go to.
 func EntityTable(stream string) (string, error) {
@@ -50,22 +71,27 @@ func Platform(ref ads.Ref, c *store.Commit) string {
 // Tries is how often a transaction is tried that failed for a reason that passes.
 const Tries = 5
 
-// Retry runs fn until it succeeds, fails for good, or has been tried Tries times, with growing pauses of random length in between.
-func Retry(ctx context.Context, passes func(error) bool, fn func() error) error {
-	pause := 20 * time.Millisecond
+// Retry runs fn until it succeeds, fails for good, or has been tried Tries times. pause says for how long it is worth waiting after an error,
+// 0 where trying again does not help; it grows from try to try, and its length is random.
+func Retry(ctx context.Context, pause func(error) time.Duration, fn func() error) error {
+	factor := time.Duration(1)
 	for try := 1; ; try++ {
 		err := fn()
-		if err == nil || try == Tries || ctx.Err() != nil || !passes(err) {
+		if err == nil || try == Tries || ctx.Err() != nil {
 			return err
 		}
-		t := time.NewTimer(pause/2 + rand.N(pause))
+		p := pause(err) * factor
+		if p <= 0 {
+			return err
+		}
+		t := time.NewTimer(p/2 + rand.N(p))
 		select {
 		case <-t.C:
 		case <-ctx.Done():
 			t.Stop()
 			return err
 		}
-		pause *= 4
+		factor *= 3
 	}
 }
 
@@ -154,6 +180,14 @@ func CutRaw(raw []byte) []byte {
 // TooMany says that a sweep would mark more than it was allowed to.
 func TooMany(gone, present int64, share float64) bool {
 	return gone > 0 && float64(gone) > share*float64(present)
+}
+
+// Raw makes JSON storable on every database: PostgreSQL's json takes no bytes that are not UTF-8, and no NUL.
+func Raw(b []byte) []byte {
+	if b == nil || (utf8.Valid(b) && bytes.IndexByte(b, 0) < 0) {
+		return b
+	}
+	return []byte(ads.Text(string(b)))
 }
 
 // Micro is t as both databases keep it.
