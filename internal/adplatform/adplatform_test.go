@@ -324,7 +324,8 @@ func TestFollowEncodesIDs(t *testing.T) {
 		_ = p.Follow(t.Context(), c, platform.Task{RunID: run}, id)
 		return c.got[0].Header.Get("Idempotency-Key")
 	}
-	if key("r1", "a") != key("r1", "a") || key("r1", "a") == key("r2", "a") || key("r1", "a") == key("r1", "b") {
+	again := key("r1", "a")
+	if key("r1", "a") != again || key("r1", "a") == key("r2", "a") || key("r1", "a") == key("r1", "b") {
 		t.Error("the idempotency key must be the same for one campaign and run, and only for them")
 	}
 }

@@ -184,8 +184,7 @@ func (b *bed) addsUp(s engine.Summary) {
 	if s.Outcome == ads.Complete && (f.Failed != 0 || s.Err != nil) {
 		b.t.Errorf("complete with %d failed, %v", f.Failed, s.Err)
 	}
-	var row string
-	row = query[string](b, "SELECT listed || ' ' || synced || ' ' || unchanged || ' ' || failed || ' ' || removed || ' ' || pages || ' ' || coalesce(outcome, '') FROM runs WHERE id = ?", s.RunID)
+	row := query[string](b, "SELECT listed || ' ' || synced || ' ' || unchanged || ' ' || failed || ' ' || removed || ' ' || pages || ' ' || coalesce(outcome, '') FROM runs WHERE id = ?", s.RunID)
 	if want := fmt.Sprintf("%d %d %d %d %d %d %s", f.Listed, f.Synced, f.Unchanged, f.Failed, f.Removed, f.Pages, s.Outcome); row != want {
 		b.t.Errorf("the run's row says %s, the summary %s", row, want)
 	}

@@ -490,11 +490,6 @@ func (r *run) settle(ctx context.Context) error {
 			}
 		}
 	}
-	for _, f := range st.Reasons {
-		if f.Partial {
-			reasons = append(reasons, f.Message)
-		}
-	}
 	r.com.mu.Lock()
 	r.com.st = st
 	r.com.mu.Unlock()

@@ -26,10 +26,7 @@ type state struct {
 	Removed   int64               `json:"removed"`
 	Pages     int64               `json:"pages"`
 	Earlier   ads.Figures         `json:"earlier"` // requests, throttled, retries and waited of earlier lives
-	Reasons   []finding           `json:"reasons"` // beyond the listings' own findings, bounded
 }
-
-const maxReasons = 20
 
 func newState(startedAt time.Time) *state {
 	return &state{Version: stateVersion, Listings: map[string]*listing{}, LastStamp: startedAt, NextSeq: 1}
@@ -58,7 +55,6 @@ func (s *state) clone() *state {
 		lc := *l
 		c.Listings[k] = &lc
 	}
-	c.Reasons = append([]finding(nil), s.Reasons...)
 	return &c
 }
 
@@ -92,12 +88,6 @@ func (s *state) figures(life ads.Figures) ads.Figures {
 		Listed: s.Listed + p, Synced: s.Written, Unchanged: s.Unchanged, Failed: s.Failed + p, Removed: s.Removed, Pages: s.Pages,
 		Requests: s.Earlier.Requests + life.Requests, Throttled: s.Earlier.Throttled + life.Throttled,
 		Retries: s.Earlier.Retries + life.Retries, Waited: s.Earlier.Waited + life.Waited,
-	}
-}
-
-func (s *state) reason(f finding) {
-	if len(s.Reasons) < maxReasons {
-		s.Reasons = append(s.Reasons, f)
 	}
 }
 

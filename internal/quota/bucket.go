@@ -186,7 +186,7 @@ func (b *Bucket) mono(t time.Time) int64 { return t.Sub(b.begin).Microseconds() 
 func (b *Bucket) serve() (time.Time, error) {
 	b.mu.Lock()
 	want, until := b.mayTake(time.Now())
-	limits := b.limits
+	limits, first := b.limits, b.read.IsZero()
 	b.mu.Unlock()
 	if want == 0 {
 		return until, nil
@@ -198,9 +198,12 @@ func (b *Bucket) serve() (time.Time, error) {
 	k := 0
 	err := b.update(func(s *state, now int64) (changed bool) {
 		anchor = time.Now()
+		if first {
+			changed = s.inherit(now, limits)
+		}
 		r, took, told, k = s.room(now, limits), now, s.told, 0
 		if r.free == 0 {
-			return false
+			return changed
 		}
 		k = want
 		if r.free > 0 {
@@ -209,7 +212,7 @@ func (b *Bucket) serve() (time.Time, error) {
 		if len(limits) > 0 {
 			s.take(now, k, limits)
 		}
-		return len(limits) > 0
+		return changed || len(limits) > 0
 	})
 	if err != nil {
 		return time.Time{}, err

@@ -402,3 +402,26 @@ func TestLargeQuota(t *testing.T) {
 		w.check(t, 4000, 0.95)
 	})
 }
+
+// A process that was killed between sending and saying so has sent later than the ledger knows: the next one allows for that.
+func TestQuotaOfAProcessThatDiedWhileSending(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := quota.Limit{N: 10, Window: 4 * time.Second}
+		w, ledger := &window{limit: l}, quotatest.NewMemory()
+		dead := quota.NewManager(ledger).Bucket("b", "acme", l)
+		for range 10 {
+			if _, err := dead.Take(t.Context(), platform.PriorityListing, time.Hour, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(45 * time.Millisecond) // on a busy machine
+		for range 10 {
+			w.arrive()
+		}
+		time.Sleep(time.Second)
+		send(t, quota.NewManager(ledger).Bucket("b", "acme", l), w, 10, func() time.Duration { return 0 })
+		if w.refused > 0 {
+			t.Errorf("%d refusals", w.refused)
+		}
+	})
+}

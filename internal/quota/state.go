@@ -134,6 +134,24 @@ const (
 	maxEntries   = 4096 // of a log: at most 2,000 requests, or the slots of two windows
 )
 
+// leastLate is how much later than logged a request of a process that died may have been sent: it died before it could say so.
+const leastLate = 50 * time.Millisecond
+
+// inherit takes over what other processes have logged, when this one reads it first: one of them may have died between sending and moving its
+// entry to that moment. So the entries count as later by a margin, though never as later than now. It reports whether there were any.
+func (s *state) inherit(now int64, limits []Limit) (changed bool) {
+	for _, l := range limits {
+		late := min(max(l.margin(), leastLate), l.Window/10).Microseconds()
+		lg := s.log(l)
+		for i := range lg.entries {
+			if e := &lg.entries[i]; e.at > now-s.hold(l)-late && e.at < now {
+				e.at, changed = min(lg.round(e.at+late), now), true
+			}
+		}
+	}
+	return changed
+}
+
 // hold is how long a request occupies its slot: the window and the margin, widened at most to a tenth of the window.
 func (s *state) hold(l Limit) int64 {
 	return (l.Window + min(l.margin()<<s.widen, l.marginMax())).Microseconds()

@@ -61,8 +61,6 @@ func onConflict(table string) string {
 // chunk is how many rows go into one statement.
 const chunk = 50
 
-const directConstants = 5
-
 var upsertSQL = map[string]string{}
 
 func init() {
