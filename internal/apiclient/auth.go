@@ -29,8 +29,9 @@ const (
 	maxFreshRefusals = 2 // a second fresh token that is refused settles it
 	firstProvers     = 4 // requests that may try a first token before any of them has worked
 
-	ahead      = 2 * time.Second  // a token that will be needed is fetched so long before
-	fetchPause = 10 * time.Second // after a failure to renew a token that is still good
+	renewalWait = 5 * time.Second  // a renewal is waited for although the old token is still good
+	ahead       = 2 * time.Second  // a token that will be needed is fetched so long before
+	fetchPause  = 10 * time.Second // after a failure to renew a token that is still good
 )
 
 // auth has a connection's token: one for all, fetched by one at a time, renewed ahead of its end, and once when the platform refuses it.
@@ -57,7 +58,8 @@ type auth struct {
 // fetch is one token request with those who wait for it.
 type fetch struct {
 	done    chan struct{}
-	err     error
+	began   time.Time
+	err     error // once done is closed
 	cancel  context.CancelFunc
 	waiters int
 }
@@ -79,8 +81,18 @@ func (t *auth) token(ctx context.Context) (*token, func(), error) {
 		}
 		now := time.Now()
 		if tok := t.current; tok != nil && now.Before(tok.end) {
-			if !now.Before(tok.due) && t.fetch == nil && !now.Before(t.pause) {
-				t.begin() // others go on with the old one
+			if !now.Before(tok.due) {
+				if t.fetch == nil && !now.Before(t.pause) {
+					t.begin()
+				}
+				// A platform may end the old token with the new one, so a renewal is waited for; but not for long.
+				if until := t.patience(tok); t.fetch != nil && now.Before(until) {
+					_ = t.join(ctx, until) // a renewal that failed is tried again later: the old token is good
+					if ctx.Err() != nil {
+						return nil, nothing, context.Cause(ctx)
+					}
+					continue
+				}
 			}
 			if tok.worked || (t.ever && !t.doubt) {
 				return tok, nothing, nil
@@ -105,21 +117,37 @@ func (t *auth) token(ctx context.Context) (*token, func(), error) {
 		if t.fetch == nil {
 			t.begin()
 		}
-		f := t.fetch
-		f.waiters++
-		t.mu.Unlock()
-		err := await(ctx, f.done, time.Time{})
-		t.mu.Lock()
-		if f.waiters--; f.waiters == 0 {
-			f.cancel() // nobody wants it any more, or it is over
-		}
-		if err == nil {
-			err = f.err
-		}
-		if err != nil {
+		if err := t.join(ctx, time.Time{}); err != nil {
 			return nil, nothing, err
 		}
 	}
+}
+
+// patience is until when a renewal is waited for though the old token is good.
+func (t *auth) patience(tok *token) time.Time {
+	if t.fetch == nil {
+		return time.Time{}
+	}
+	if until := t.fetch.began.Add(renewalWait); until.Before(tok.end) {
+		return until
+	}
+	return tok.end
+}
+
+// join waits for the fetch under way, at most until a time (zero: to its end), and gives its error or that of ctx. t.mu is held, but not while it waits.
+func (t *auth) join(ctx context.Context, until time.Time) error {
+	f := t.fetch
+	f.waiters++
+	t.mu.Unlock()
+	err := await(ctx, f.done, until)
+	t.mu.Lock()
+	if f.waiters--; f.waiters == 0 && err != nil {
+		f.cancel() // nobody wants it any more
+	}
+	if err != nil {
+		return err
+	}
+	return f.err
 }
 
 // proved ends a request that tried a token.
@@ -189,7 +217,7 @@ func (t *auth) needBy(at time.Time) {
 // begin starts to fetch a token. It goes on while anybody waits for it, whoever began it. t.mu is held.
 func (t *auth) begin() {
 	ctx, cancel := context.WithTimeout(context.Background(), t.c.c.MaxElapsed+t.c.c.MaxWait)
-	f := &fetch{done: make(chan struct{}), cancel: cancel}
+	f := &fetch{done: make(chan struct{}), began: time.Now(), cancel: cancel}
 	t.fetch = f
 	reason := t.reason
 	go func() {

@@ -55,12 +55,6 @@ func (k *circuit) changed() {
 	k.change = make(chan struct{})
 }
 
-func (k *circuit) isOpen() (bool, time.Time) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.open, k.opened
-}
-
 func (k *circuit) answered() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
