@@ -190,9 +190,9 @@ func (a *app) runOne(st store.Store, manager *quota.Manager, c config.Connection
 		if api, err = a.clientOf(p, c, manager, o); err == nil {
 			eo := o.engine
 			eo.Ref, eo.Platform, eo.API, eo.Store, eo.Observer = c.Ref, p, api, st, a.console
-			eo.PlanKey, eo.Slack, eo.MaxInFlight = bucketName(c), c.MaxListingSlack, inFlight
+			eo.PlanKey, eo.Slack, eo.MaxInFlight = bucketName(c), c.MaxListingSlack, min(inFlight, usefulInFlight(c))
 			if c.Concurrency > 0 {
-				eo.MaxInFlight = min(c.Concurrency, inFlight)
+				eo.MaxInFlight = min(c.Concurrency, eo.MaxInFlight)
 			}
 			eo.Retry = o.retry[c.Ref]
 			sum = engine.Run(a.ctx, eo)
@@ -203,6 +203,18 @@ func (a *app) runOne(st store.Store, manager *quota.Manager, c config.Connection
 		}
 	}
 	return engine.Summary{Ref: c.Ref, Platform: c.Platform, Phase: "starting", Err: err}
+}
+
+// usefulInFlight is how many calls can be out at once under a connection's quotas, however long each takes: more would only wait.
+func usefulInFlight(c config.Connection) int {
+	n := 64
+	for _, q := range c.Quota {
+		windows := 1 + int(min(c.Timeout/q.Window, 64))
+		if q.N < n && q.N*(windows+1) < n {
+			n = q.N * (windows + 1)
+		}
+	}
+	return n
 }
 
 // platformOf is the connector of a connection.
