@@ -96,13 +96,8 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-// Exit 7 names the holder; --wait queues up; a killed holder's lock is free within two seconds.
-func TestBusy(t *testing.T) {
-	p := newPlatform(t, func(c *simulator.Config) {
-		c.Campaigns, c.SyncLatency = 30, 50*time.Millisecond
-		c.Quota = simulator.Quota{N: 10, Window: time.Second}
-	})
-	b := newBed(t, p, "AD_PLATFORM_QUOTA=20/1s")
+// firstSync is closed when the next per-campaign call arrives.
+func (p *platform) firstSync() <-chan struct{} {
 	started := make(chan struct{})
 	var once sync.Once
 	p.watch(func(r *http.Request) {
@@ -110,6 +105,17 @@ func TestBusy(t *testing.T) {
 			once.Do(func() { close(started) })
 		}
 	}, nil)
+	return started
+}
+
+// Exit 7 names the holder; --wait queues up; a killed holder's lock is free within two seconds.
+func TestBusy(t *testing.T) {
+	p := newPlatform(t, func(c *simulator.Config) {
+		c.Campaigns, c.SyncLatency = 30, 50*time.Millisecond
+		c.Quota = simulator.Quota{N: 10, Window: time.Second}
+	})
+	b := newBed(t, p, "AD_PLATFORM_QUOTA=20/1s")
+	started := p.firstSync()
 	first, _, firstErrs := b.command("sync", "--json")
 	if err := first.Start(); err != nil {
 		t.Fatal(err)
@@ -127,8 +133,7 @@ func TestBusy(t *testing.T) {
 		t.Errorf("the first: %v\n%s", err, firstErrs)
 	}
 	// Now one that is killed.
-	started = make(chan struct{})
-	once = sync.Once{}
+	started = p.firstSync()
 	second, _, _ := b.command("sync")
 	if err := second.Start(); err != nil {
 		t.Fatal(err)
