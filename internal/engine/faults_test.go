@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -108,8 +109,8 @@ var faultCases = []struct {
 	{"chunked-no-end", "46", "complete", 40, "", nil},
 	{"length-long", "47", "complete", 40, "", nil},
 	{"length-short", "47", "complete", 40, "", nil},
-	{"gzip-bomb:mib=256", "48", "complete", 40, "", nil},
-	{"endless-body:mib=64", "48", "complete", 40, "", nil},
+	{"gzip-bomb:mib=40", "48", "complete", 40, "", nil},
+	{"endless-body:mib=40", "48", "complete", 40, "", nil},
 	{"header-flood", "49", "complete", 40, "", nil},
 	{"close-after-each", "50", "complete", 40, "", nil},
 	{"close-silently", "50", "complete", 40, "", nil},
@@ -253,12 +254,18 @@ func TestFaults(t *testing.T) {
 func (b *bed) truth() {
 	b.t.Helper()
 	altered := b.sim.Altered(b.opts.XClientID)
+	stored := map[string]string{}
+	var all []struct{ ID, Name string }
+	text := query[string](b, "SELECT json_group_array(json_object('ID', id, 'Name', name)) FROM campaigns WHERE removed_at IS NULL")
+	if err := json.Unmarshal([]byte(text), &all); err != nil {
+		b.t.Fatal(err)
+	}
+	for _, c := range all {
+		stored[c.ID] = c.Name
+	}
 	for _, c := range b.sim.Truth(b.opts.XClientID) {
-		if _, ok := altered[c.ID]; ok {
-			continue
-		}
-		if n := query[int](b, "SELECT count(*) FROM campaigns WHERE id = ? AND name = ? AND removed_at IS NULL", c.ID, c.Name); n != 1 {
-			b.t.Errorf("%s is stored %d times as the platform has it", c.ID, n)
+		if _, ok := altered[c.ID]; !ok && stored[c.ID] != c.Name {
+			b.t.Errorf("%s is stored as %q, the platform has %q", c.ID, stored[c.ID], c.Name)
 		}
 	}
 }
