@@ -27,11 +27,10 @@ const (
 
 // Bucket is one quota. Who wants to send takes a slot; slots are given by priority, then in the order of asking.
 //
-// A slot is durable in the ledger before it is given, with the time of its reservation. What the server counts is the time at which the request
-// arrives, and that is never earlier. So the entry is moved to the time at which the headers were written (Slot.Sent). The move need not be in the
-// ledger at once. What another process could do wrong by the earlier time is to send when the entry leaves the window too soon, and
-// that is a whole window after the earlier time: moves ride with this process's next change, one that is later than half of the margin
-// is written by itself at once, and what a process that dies in between leaves behind is no more than that half, which the margin covers.
+// A slot is durable in the ledger before it is given, logged for a moment from now (Limit.late). What the server counts is the time at which the
+// request arrives. So when the headers have been written (Slot.Sent) the entry is moved to that time. When it was earlier than logged, the
+// move need not be in the ledger at once: others see the entry late, which is the safe side, and the move rides with this process's next change. When
+// it was later, the move is written by itself at once; the margin covers what a process that dies in that instant leaves behind.
 // A slot whose request is not written for half of a window, since no connection comes about, is moved to now again and again: its entry must not
 // leave the window before its request was sent.
 type Bucket struct {
@@ -186,7 +185,7 @@ func (b *Bucket) mono(t time.Time) int64 { return t.Sub(b.begin).Microseconds() 
 func (b *Bucket) serve() (time.Time, error) {
 	b.mu.Lock()
 	want, until := b.mayTake(time.Now())
-	limits, first := b.limits, b.read.IsZero()
+	limits := b.limits
 	b.mu.Unlock()
 	if want == 0 {
 		return until, nil
@@ -198,21 +197,19 @@ func (b *Bucket) serve() (time.Time, error) {
 	k := 0
 	err := b.update(func(s *state, now int64) (changed bool) {
 		anchor = time.Now()
-		if first {
-			changed = s.inherit(now, limits)
-		}
 		r, took, told, k = s.room(now, limits), now, s.told, 0
 		if r.free == 0 {
-			return changed
+			return false
 		}
 		k = want
 		if r.free > 0 {
 			k = min(k, r.free)
 		}
 		if len(limits) > 0 {
-			s.take(now, k, limits)
+			took = now + limits[0].late()
+			s.take(now, took, k, limits)
 		}
-		return changed || len(limits) > 0
+		return len(limits) > 0
 	})
 	if err != nil {
 		return time.Time{}, err
@@ -220,7 +217,7 @@ func (b *Bucket) serve() (time.Time, error) {
 	b.mu.Lock()
 	b.read = anchor
 	if k == 0 {
-		b.freeAt, b.last = anchor.Add(time.Duration(max(r.next-took, 1000))*time.Microsecond), r
+		b.freeAt, b.last = anchor.Add(time.Duration(max(r.next-took, 1000))*time.Microsecond), r // took is now: nothing was taken
 		b.recheck = b.freeAt
 		if every := min(max(r.limit.Window/10, time.Second), time.Minute); b.recheck.Sub(anchor) > every {
 			b.recheck = anchor.Add(every) // another process may give a slot back
@@ -232,7 +229,7 @@ func (b *Bucket) serve() (time.Time, error) {
 		return b.tell(b.freeAt, b.recheck, r, b.told), nil
 	}
 	mono := b.mono(anchor)
-	b.local.take(mono, k, limits)
+	b.local.take(mono, mono, k, limits)
 	b.granted = anchor
 	given := min(k, len(b.waiters))
 	for _, w := range b.waiters[:given] {

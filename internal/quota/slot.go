@@ -14,7 +14,8 @@ type Slot struct {
 
 	// Under b.mu.
 	at, mono int64     // in the ledger, in the local log
-	stamped  time.Time // our clock at the moment at
+	late     int64     // by so much the ledger has it later than it was taken
+	stamped  time.Time // our clock at the moment mono
 	sent     bool
 	ended    bool
 	keep     *time.Timer // until the request is sent
@@ -25,17 +26,21 @@ func (b *Bucket) newSlot(at, mono int64, anchor time.Time) *Slot {
 	s := &Slot{b: b, at: at, mono: mono, took: anchor, stamped: anchor}
 	b.out++
 	if len(b.limits) > 0 {
+		s.late = b.limits[0].late()
 		s.keep = time.AfterFunc(b.limits[0].Window/2, s.refresh)
 	}
 	return s
 }
 
-// restamp moves the slot's entry to now. b.mu is held.
-func (s *Slot) restamp(now time.Time) {
+// restamp moves the slot's entries to now, and reports whether that is later than the ledger has it. b.mu is held.
+func (s *Slot) restamp(now time.Time) (later bool) {
 	d := now.Sub(s.stamped).Microseconds()
-	s.b.moves = append(s.b.moves, move{from: s.at, to: s.at + d})
+	to := s.at - s.late + d
+	later = to > s.at
+	s.b.moves = append(s.b.moves, move{from: s.at, to: to})
 	s.b.local.move(s.mono, s.mono+d)
-	s.at, s.mono, s.stamped = s.at+d, s.mono+d, now
+	s.at, s.late, s.mono, s.stamped = to, 0, s.mono+d, now
+	return later
 }
 
 // refresh keeps the entry of a slot in the window while its request has not been sent.
@@ -64,14 +69,7 @@ func (s *Slot) Sent() {
 	if s.keep != nil {
 		s.keep.Stop()
 	}
-	now := time.Now()
-	late := now.Sub(s.stamped)
-	if late < time.Millisecond || len(b.limits) == 0 {
-		b.mu.Unlock()
-		return
-	}
-	s.restamp(now)
-	urgent := late > b.limits[0].margin()/2
+	urgent := len(b.limits) > 0 && s.restamp(time.Now())
 	b.mu.Unlock()
 	if urgent {
 		go func() { _ = b.flush() }() // tried again with the next change

@@ -134,23 +134,12 @@ const (
 	maxEntries   = 4096 // of a log: at most 2,000 requests, or the slots of two windows
 )
 
-// leastLate is how much later than logged a request of a process that died may have been sent: it died before it could say so.
+// leastLate is what a request may take from its reservation to the wire on a busy machine.
 const leastLate = 50 * time.Millisecond
 
-// inherit takes over what other processes have logged, when this one reads it first: one of them may have died between sending and moving its
-// entry to that moment. So the entries count as later by a margin, though never as later than now. It reports whether there were any.
-func (s *state) inherit(now int64, limits []Limit) (changed bool) {
-	for _, l := range limits {
-		late := min(max(l.margin(), leastLate), l.Window/10).Microseconds()
-		lg := s.log(l)
-		for i := range lg.entries {
-			if e := &lg.entries[i]; e.at > now-s.hold(l)-late && e.at < now {
-				e.at, changed = min(lg.round(e.at+late), now), true
-			}
-		}
-	}
-	return changed
-}
+// late is how much later than now a reservation is logged. When the request has been sent, its entry is moved to that moment; of a process that dies
+// before it can say so, the entry stays, and is late enough.
+func (l Limit) late() int64 { return min(max(l.margin(), leastLate), l.Window/10).Microseconds() }
 
 // hold is how long a request occupies its slot: the window and the margin, widened at most to a tenth of the window.
 func (s *state) hold(l Limit) int64 {
@@ -200,7 +189,7 @@ type room struct {
 // reports whether there were any: then the state must be stored, or they would move along with the clock.
 func (s *state) settle(now int64) (changed bool) {
 	for i := range s.logs {
-		latest := now + s.logs[i].limit.grain()
+		latest := now + s.logs[i].limit.late() + s.logs[i].limit.grain()
 		for j := range s.logs[i].entries {
 			if e := &s.logs[i].entries[j]; e.at > latest {
 				e.at, changed = latest, true
@@ -238,12 +227,12 @@ func (s *state) room(now int64, limits []Limit) room {
 	return r
 }
 
-// take logs k requests.
-func (s *state) take(now int64, k int, limits []Limit) {
+// take logs k requests for a time.
+func (s *state) take(now, at int64, k int, limits []Limit) {
 	for _, l := range limits {
 		lg := s.log(l)
 		lg.expire(now, s.hold(l)+l.Window.Microseconds())
-		lg.add(now, k)
+		lg.add(at, k)
 	}
 	s.recover(now, limits)
 	if s.until <= now {

@@ -38,7 +38,7 @@ func TestNeverTooMany(t *testing.T) {
 				}
 				k := rapid.IntRange(0, max(r.free, 0)).Draw(t, "take")
 				if k > 0 {
-					s.take(now, k, limits)
+					s.take(now, now, k, limits)
 				}
 				for range k {
 					sent = append(sent, now)
@@ -61,7 +61,7 @@ func TestNeverTooMany(t *testing.T) {
 
 func FuzzDecode(f *testing.F) {
 	s := &state{}
-	s.take(1<<50, 3, []Limit{{N: 10, Window: time.Minute}, {N: 5000, Window: time.Hour}})
+	s.take(1<<50, 1<<50, 3, []Limit{{N: 10, Window: time.Minute}, {N: 5000, Window: time.Hour}})
 	f.Add(s.encode())
 	f.Add([]byte("junk"))
 	f.Fuzz(func(t *testing.T, b []byte) {
