@@ -192,6 +192,14 @@ func TestSigterm(t *testing.T) {
 
 // Several processes on one quota and one database: the sum stays within it, and hardly a slot is left (fault 34).
 func TestProcessesShareAQuota(t *testing.T) {
+	t.Run("sqlite", func(t *testing.T) { processesShareAQuota(t, "sqlite:adsync.db") })
+	t.Run("postgres", func(t *testing.T) {
+		pgtest.Need(t)
+		processesShareAQuota(t, pgtest.New(t))
+	})
+}
+
+func processesShareAQuota(t *testing.T, database string) {
 	const processes = 3
 	window := 3 * time.Second
 	p := newPlatform(t, func(c *simulator.Config) {
@@ -200,7 +208,7 @@ func TestProcessesShareAQuota(t *testing.T) {
 	})
 	b := newBed(t, p)
 	var file bytes.Buffer
-	file.WriteString("database: sqlite:adsync.db\ndefaults: {url: " + p.URL + ", quota: 15/3s, x_client_id: shared, credentials: {email: '${AD_PLATFORM_EMAIL}', password: '${AD_PLATFORM_PASSWORD}'}}\nclients:\n")
+	file.WriteString("database: " + database + "\ndefaults: {url: " + p.URL + ", quota: 15/3s, x_client_id: shared, credentials: {email: '${AD_PLATFORM_EMAIL}', password: '${AD_PLATFORM_PASSWORD}'}}\nclients:\n")
 	for i := range processes {
 		fmt.Fprintf(&file, "  - id: c%d\n    connections: [{platform: adplatform}]\n", i)
 	}
