@@ -81,6 +81,9 @@ func (h *holder) keep(ctx context.Context, c *pgx.Conn, id string) {
 			}
 		}
 		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
+		if !c.IsClosed() { // the server notices the end of a connection a moment later
+			_, _ = c.Exec(closing, "SELECT pg_advisory_unlock_all()")
+		}
 		_ = c.Close(closing)
 		cancel()
 		for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {

@@ -1,0 +1,77 @@
+package postgres_test
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"adsync/internal/pgtest"
+	"adsync/internal/secret"
+	"adsync/internal/store"
+	"adsync/internal/store/postgres"
+	"adsync/internal/store/storetest"
+)
+
+func open(ctx context.Context, dsn string) (store.Store, error) {
+	return postgres.Open(ctx, secret.New(dsn), postgres.Options{})
+}
+
+func TestMain(m *testing.M) { os.Exit(storetest.Main(m, open)) }
+
+func TestStore(t *testing.T) {
+	storetest.Run(t, func(t testing.TB) storetest.Database { return database(pgtest.New(t)) })
+}
+
+func database(dsn string) storetest.Database {
+	return storetest.Database{
+		Name: dsn,
+		Open: func(ctx context.Context) (store.Store, error) { return open(ctx, dsn) },
+		Rows: func(t testing.TB, query string) [][]string { return rows(t, dsn, query) },
+		Exec: func(t testing.TB, query string) { rows(t, dsn, query) },
+	}
+}
+
+// rows runs a statement on a connection of its own and gives what it returns as text.
+func rows(t testing.TB, dsn, query string) [][]string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	res, err := conn.Query(ctx, query, pgx.QueryExecModeSimpleProtocol)
+	if err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	defer res.Close()
+	var out [][]string
+	for res.Next() {
+		var row []string
+		for i, v := range res.RawValues() {
+			switch {
+			case v == nil:
+				row = append(row, "NULL")
+			case res.FieldDescriptions()[i].DataTypeOID == pgtype.TimestamptzOID:
+				var at time.Time
+				if err := conn.TypeMap().Scan(pgtype.TimestamptzOID, pgx.TextFormatCode, v, &at); err != nil {
+					t.Fatal(err)
+				}
+				row = append(row, at.UTC().Format("2006-01-02T15:04:05.000000Z"))
+			default:
+				row = append(row, strings.Clone(string(v)))
+			}
+		}
+		out = append(out, row)
+	}
+	if err := res.Err(); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	return out
+}
