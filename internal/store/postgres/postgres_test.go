@@ -24,20 +24,21 @@ func open(ctx context.Context, dsn string) (store.Store, error) {
 func TestMain(m *testing.M) { os.Exit(storetest.Main(m, open)) }
 
 func TestStore(t *testing.T) {
-	storetest.Run(t, func(t testing.TB) storetest.Database { return database(pgtest.New(t)) })
+	storetest.Run(t, func(t testing.TB) storetest.Database { return database(t, pgtest.New(t)) })
 }
 
-func database(dsn string) storetest.Database {
+func database(t testing.TB, dsn string) storetest.Database {
+	t.Helper()
+	conn := connect(t, dsn)
 	return storetest.Database{
 		Name: dsn,
 		Open: func(ctx context.Context) (store.Store, error) { return open(ctx, dsn) },
-		Rows: func(t testing.TB, query string) [][]string { return rows(t, dsn, query) },
-		Exec: func(t testing.TB, query string) { rows(t, dsn, query) },
+		Rows: func(t testing.TB, query string) [][]string { return rows(t, conn, query) },
+		Exec: func(t testing.TB, query string) { rows(t, conn, query) },
 	}
 }
 
-// rows runs a statement on a connection of its own and gives what it returns as text.
-func rows(t testing.TB, dsn, query string) [][]string {
+func connect(t testing.TB, dsn string) *pgx.Conn {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -45,7 +46,15 @@ func rows(t testing.TB, dsn, query string) [][]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = conn.Close(ctx) }()
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
+}
+
+// rows runs a statement and gives what it returns as text.
+func rows(t testing.TB, conn *pgx.Conn, query string) [][]string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
 	res, err := conn.Query(ctx, query, pgx.QueryExecModeSimpleProtocol)
 	if err != nil {
 		t.Fatalf("%s: %v", query, err)
