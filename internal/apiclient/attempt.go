@@ -92,8 +92,11 @@ func (c *Client) attempt(ctx context.Context, l *logical, tok *token, slot *quot
 		a.verdict = c.transportError(att, errProxyAuth, false)
 		return a
 	}
+	// A platform may give our own credentials back, in an error's words for instance; nobody behind this line gets to see them.
+	a.reply.Body = c.scrub(a.reply.Body, tok, l.r.Basic && a.status/100 == 2)
 	a.verdict = c.c.Platform.Classify(a.reply)
 	a.verdict.Message = ads.Printable(a.verdict.Message, 400)
+	a.verdict.RequestID = string(c.scrub([]byte(a.verdict.RequestID), tok, false))
 	if a.verdict.Class == ads.ClassOK {
 		if l.r.Parse != nil {
 			a.verdict = parse(l.r.Parse, a.reply, a.verdict)
@@ -192,6 +195,19 @@ func (c *Client) tracing(w *wire, slot *quota.Slot) *httptrace.ClientTrace {
 		},
 		GotFirstResponseByte: func() { w.firstByte.Store(true) },
 	}
+}
+
+// scrub replaces the token and the password in an answer. keep leaves it as it is: the answer that brings a token.
+func (c *Client) scrub(b []byte, tok *token, keep bool) []byte {
+	if keep {
+		return b
+	}
+	for _, s := range []string{c.c.Password.Reveal(), tok.text()} {
+		if len(s) >= 4 && bytes.Contains(b, []byte(s)) {
+			b = bytes.ReplaceAll(b, []byte(s), []byte("***"))
+		}
+	}
+	return b
 }
 
 // parse lets the connector read a good answer. Its error becomes the verdict.

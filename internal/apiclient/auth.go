@@ -34,6 +34,14 @@ const (
 	fetchPause  = 10 * time.Second // after a failure to renew a token that is still good
 )
 
+// text is the token's value; empty where there is no token.
+func (t *token) text() string {
+	if t == nil {
+		return ""
+	}
+	return t.value
+}
+
 // auth has a connection's token: one for all, fetched by one at a time, renewed ahead of its end, and once when the platform refuses it.
 type auth struct {
 	c *Client

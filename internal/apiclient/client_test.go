@@ -702,3 +702,19 @@ func TestBaseURL(t *testing.T) {
 		}
 	}
 }
+
+// A platform that gives our credentials back in its errors does not get them into ours.
+func TestEchoedCredentials(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, nil, nil, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-Request-Id", r.Header.Get("Authorization"))
+			w.WriteHeader(400)
+			fmt.Fprintf(w, `{"error":"bad request","message":"%s %s %s"}`, strings.Repeat("x", 150), r.Header.Get("Authorization"), canaryPassword)
+		}, nil)
+		e := wantClass(t, b.sync("a"), ads.ClassPermanent, "http_400")
+		b.noSecrets(e, *e)
+		if !strings.Contains(e.Message, "***") {
+			t.Errorf("%q", e.Message)
+		}
+	})
+}

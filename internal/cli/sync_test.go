@@ -386,10 +386,10 @@ func TestPanicIsContained(t *testing.T) {
 func TestNoSecretInAnyOutput(t *testing.T) {
 	t.Parallel()
 	for _, fault := range []string{"", "credentials-wrong", "token-dies:after=10", "token-crlf", "token-html"} {
-		t.Run(fault, func(t *testing.T) {
+		t.Run("fault "+fault, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			_, url := startPlatform(t, func(c *simulator.Config) {
+			p, url := startPlatform(t, func(c *simulator.Config) {
 				if fault != "" {
 					c.Faults = []string{fault}
 				}
@@ -420,7 +420,14 @@ func TestNoSecretInAnyOutput(t *testing.T) {
 				}
 				out += string(b)
 			}
-			clean := report.NewRedactor(secret.New(testPassword), secret.New(testEmail+":"+testPassword))
+			secrets := []secret.Text{secret.New(testPassword), secret.New(testEmail + ":" + testPassword)}
+			for _, token := range p.IssuedTokens() {
+				secrets = append(secrets, secret.New(token))
+			}
+			if fault == "" && len(secrets) < 3 {
+				t.Errorf("no token was issued:\n%s", out)
+			}
+			clean := report.NewRedactor(secrets...)
 			if got := clean.String(out); got != out {
 				i := 0
 				for out[i] == got[i] {
