@@ -77,9 +77,7 @@ func (c *Client) attempt(ctx context.Context, l *logical, tok *token, slot *quot
 		a.reply = platform.Reply{Endpoint: l.r.Endpoint, Status: resp.StatusCode, Header: resp.Header}
 		a.reply.Body, err = c.read(cancel, resp)
 	}
-	if a.sent = w.sent() || a.status > 0; a.sent && w.headers.Load() > 1 && !l.r.Uncounted {
-		c.requests.Add(int64(w.headers.Load()) - 1) // HTTP/2 repeats by itself what the server says it has not looked at
-	}
+	a.sent = (w.sent() && !untouched(err)) || a.status > 0
 	if err != nil {
 		c.brokeOff(ctx, att, &a, &w, l, err)
 		return a
@@ -117,7 +115,7 @@ func (c *Client) attempt(ctx context.Context, l *logical, tok *token, slot *quot
 func (c *Client) brokeOff(ctx, att context.Context, a *attempt, w *wire, l *logical, err error) {
 	a.cut = ctx.Err() != nil && errors.Is(context.Cause(att), context.Canceled) && !errors.Is(err, errStalled) && !errors.Is(err, errBodySize)
 	a.verdict = c.transportError(att, err, w.handshake.Load())
-	a.stale = w.reused.Load() && !w.firstByte.Load() && a.status == 0 && a.verdict.Code != "timeout" && !a.cut
+	a.stale = a.status == 0 && !a.cut && (untouched(err) || (w.reused.Load() && !w.firstByte.Load() && a.verdict.Code != "timeout"))
 	if a.status == 0 {
 		return
 	}
@@ -131,6 +129,9 @@ func (c *Client) brokeOff(ctx, att context.Context, a *attempt, w *wire, l *logi
 	}
 	a.told = retry.After(a.reply.Header, -1, time.Now()).Wait
 }
+
+// untouched says that an HTTP/2 server has told us that it has not looked at the request, as when it says goodbye.
+func untouched(err error) bool { return err != nil && strings.Contains(err.Error(), "cannot retry err") }
 
 // account counts an attempt and tells of it.
 func (c *Client) account(l *logical, a attempt, took time.Duration) {
@@ -153,7 +154,7 @@ func (c *Client) account(l *logical, a attempt, took time.Duration) {
 		Endpoint: l.r.Endpoint, Try: l.try, Status: a.status, Class: v.Class, Code: v.Code, Message: v.Message,
 		Duration: took, RequestID: v.RequestID, Token: l.r.Uncounted, Refused: v.Class == ads.ClassThrottled, Sent: a.sent,
 	})
-	if (a.stale && l.stale < maxStale) || v.Class == ads.ClassThrottled || v.Class == ads.ClassTokenDead {
+	if (a.stale && l.mayRepeat(a)) || v.Class == ads.ClassThrottled || v.Class == ads.ClassTokenDead {
 		l.try-- // not the request's failure
 	}
 }
@@ -260,7 +261,7 @@ func (c *Client) request(ctx context.Context, r platform.Request, tok *token) (*
 			}
 		}
 	case !c.origin.http2.Load():
-		// HTTP/2 repeats only what the server says it has not looked at, and there the empty body would be a frame of its own.
+		// HTTP/2 repeats only what the server says it has not looked at (untouched), and there the empty body would be a frame of its own.
 		req.Body = once{bytes.NewReader(nil)}
 	}
 	switch {

@@ -30,11 +30,20 @@ type logical struct {
 }
 
 const (
-	maxStale    = 3  // repeats on another connection
+	maxStale    = 3  // repeats on another connection of what may have been counted
+	maxUnsent   = 8  // and of what has not
 	maxRenewals = 3  // times that a slot is given back for a token's sake
 	maxReauth   = 4  // times a request may meet a refused token
 	maxRefusals = 64 // for quota
 )
+
+// mayRepeat says whether a request whose connection was dead is repeated at once, at no cost.
+func (l *logical) mayRepeat(a attempt) bool {
+	if a.sent {
+		return l.r.Repeatable && l.stale < maxStale
+	}
+	return l.stale < maxUnsent
+}
 
 // outcome is what follows from an attempt.
 type outcome struct {
@@ -183,7 +192,7 @@ func (c *Client) judge(ctx context.Context, l *logical, tok *token, slot *quota.
 	if a.cut {
 		return outcome{err: context.Cause(ctx)} // by us: it says nothing about the host
 	}
-	if a.stale && l.stale < maxStale && (!a.sent || l.r.Repeatable) {
+	if a.stale && l.mayRepeat(a) {
 		l.stale++
 		c.http.CloseIdleConnections() // the others were kept as long
 		return outcome{again: true}
