@@ -198,7 +198,7 @@ func (t *commit) accounts(ctx context.Context) error {
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, $11::text::json)
 			ON CONFLICT (client_id, connection, id) DO UPDATE SET platform = excluded.platform, name = excluded.name, status = excluded.status,
 				platform_status = excluded.platform_status, currency = excluded.currency, time_zone = excluded.time_zone, synced_at = excluded.synced_at, raw = excluded.raw`,
-			t.ref.ClientID, t.ref.Connection, a.ID, common.Platform(t.ref, t.c), a.Name, string(a.Status), orNull(a.PlatformStatus), orNull(a.Currency), orNull(a.TimeZone), t.stamp, raw)
+			t.ref.ClientID, t.ref.Connection, ads.Text(a.ID), common.Platform(t.ref, t.c), ads.Text(a.Name), string(a.Status), orNull(a.PlatformStatus), orNull(a.Currency), orNull(a.TimeZone), t.stamp, raw)
 	}
 	return send(ctx, t.conn, b)
 }

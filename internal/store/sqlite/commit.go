@@ -122,7 +122,8 @@ func (t *commit) accounts() error {
 			VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10, ?11)
 			ON CONFLICT (client_id, connection, id) DO UPDATE SET platform = excluded.platform, name = excluded.name, status = excluded.status,
 				platform_status = excluded.platform_status, currency = excluded.currency, time_zone = excluded.time_zone, synced_at = excluded.synced_at, raw = excluded.raw`,
-			t.ref.ClientID, t.ref.Connection, a.ID, common.Platform(t.ref, t.c), a.Name, string(a.Status), orNull(a.PlatformStatus), orNull(a.Currency), orNull(a.TimeZone), t.stamp, rawText(a.Raw))
+			t.ref.ClientID, t.ref.Connection, ads.Text(a.ID), common.Platform(t.ref, t.c), ads.Text(a.Name), string(a.Status), textOrNull(a.PlatformStatus), textOrNull(a.Currency),
+			textOrNull(a.TimeZone), t.stamp, rawText(a.Raw))
 		if err != nil {
 			return err
 		}
@@ -143,7 +144,7 @@ func (t *commit) fail(f common.Failure) error {
 			class = excluded.class, code = excluded.code, message = excluded.message, hint = excluded.hint, request_id = excluded.request_id,
 			attempts = failures.attempts + excluded.attempts, last_failed_at = excluded.last_failed_at, next_retry_at = excluded.next_retry_at,
 			raw = coalesce(excluded.raw, failures.raw)`,
-		t.ref.ClientID, t.ref.Connection, t.c.Account, t.c.Stream, f.EntityID, string(f.Class), orNull(f.Code), f.Message, orNull(f.Hint), orNull(f.RequestID),
+		t.ref.ClientID, t.ref.Connection, t.c.Account, t.c.Stream, f.EntityID, string(f.Class), textOrNull(f.Code), ads.Text(f.Message), textOrNull(f.Hint), textOrNull(f.RequestID),
 		f.Attempts, t.stamp, optStamp(f.RetryAt), raw)
 	return err
 }

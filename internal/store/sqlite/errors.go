@@ -32,6 +32,8 @@ func aboutData(err error) bool {
 	return false
 }
 
+func isBusy(err error) bool { return code(err)&0xff == lib.SQLITE_BUSY }
+
 func isNoTransaction(err error) bool {
 	return code(err)&0xff == lib.SQLITE_ERROR && strings.Contains(err.Error(), "no transaction is active")
 }
@@ -64,7 +66,7 @@ func (p place) error(op string, err error) error {
 		e.Kind, e.Message = store.KindReadOnly, fmt.Sprintf("%s cannot be written: it or its directory is read-only", p.path)
 		e.Hint = fmt.Sprintf("the user who runs adsync needs to write the file and its directory %s", dir)
 	case lib.SQLITE_BUSY, lib.SQLITE_LOCKED:
-		e.Kind, e.Message = store.KindLocked, fmt.Sprintf("%s has been locked by another process for longer than %s", p.path, busyTimeout)
+		e.Kind, e.Message = store.KindLocked, fmt.Sprintf("%s has been locked by another process for too long", p.path)
 		e.Hint = "end the other program, or wait until it has finished"
 	case lib.SQLITE_PERM, lib.SQLITE_AUTH:
 		e.Kind, e.Message, e.Hint = store.KindDenied, fmt.Sprintf("%s may not be used by this user", p.path), "check the file's owner and rights"

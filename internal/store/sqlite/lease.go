@@ -96,7 +96,7 @@ func (s *Store) NoteWait(ctx context.Context, l store.Lease, w store.Wait) error
 }
 
 func setWait(c *conn, ref ads.Ref, w store.Wait) error {
-	_, err := c.exec("UPDATE adsync_locks SET wait_reason = ?3, wait_until = ?4 WHERE client_id = ?1 AND connection = ?2", ref.ClientID, ref.Connection, orNull(w.Reason), timeOrNull(w.Until))
+	_, err := c.exec("UPDATE adsync_locks SET wait_reason = ?3, wait_until = ?4 WHERE client_id = ?1 AND connection = ?2", ref.ClientID, ref.Connection, textOrNull(w.Reason), timeOrNull(w.Until))
 	return err
 }
 

@@ -73,7 +73,7 @@ func (s *Store) Migrate(ctx context.Context) (sc store.Schema, err error) {
 			return sc, err
 		}
 	}
-	db, err := sql.Open("sqlite", s.write.dsn)
+	db, err := sql.Open("sqlite", dsn(s.path, "journal_mode(WAL)", "synchronous(FULL)"))
 	if err != nil {
 		return sc, s.place.error("migrate", err)
 	}

@@ -195,7 +195,7 @@ func (s *Store) FinishRun(ctx context.Context, l store.Lease, f store.FinishRun)
 		if _, err := c.exec("DELETE FROM adsync_sweeps WHERE run_no = ?", no); err != nil {
 			return err
 		}
-		_, err = c.exec("UPDATE runs SET outcome = ?2, finished_at = max(started_at, ?3), error = ?4 WHERE id = ?1", f.RunID, string(f.Outcome), stamp(f.Now), orNull(f.Error))
+		_, err = c.exec("UPDATE runs SET outcome = ?2, finished_at = max(started_at, ?3), error = ?4 WHERE id = ?1", f.RunID, string(f.Outcome), stamp(f.Now), textOrNull(f.Error))
 		if err != nil {
 			return err
 		}

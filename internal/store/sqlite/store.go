@@ -31,6 +31,8 @@ type Options struct {
 	MustExist bool
 	// CacheKiB bounds the writer's page cache; 0: 6 MiB.
 	CacheKiB int
+	// LockWait is how long a write waits for another process's; 0: 5 s.
+	LockWait time.Duration
 }
 
 // Store is a database in a file. Make one with Open.
@@ -76,12 +78,19 @@ func Open(ctx context.Context, path string, o Options) (*Store, error) {
 	if cache <= 0 {
 		cache = defaultCacheKiB
 	}
+	if o.LockWait <= 0 {
+		o.LockWait = busyTimeout
+	}
 	s := &Store{path: abs, place: p}
 	turn := make(chan struct{}, 1)
-	s.write = writer{turn: turn, place: p, conn: conn{dsn: dsn(abs,
-		"journal_mode(WAL)", "synchronous(FULL)", kib(cache), "wal_autocheckpoint(4000)", "journal_size_limit(33554432)", "foreign_keys(0)", "temp_store(MEMORY)",
+	// Once they are open, writers wait for each other in begin.
+	noWait := busyPragma(0)
+	s.write = writer{turn: turn, place: p, wait: o.LockWait, conn: conn{dsn: dsn(abs,
+		"journal_mode(WAL)", "synchronous(FULL)", kib(cache), "wal_autocheckpoint(4000)", "journal_size_limit(33554432)", "foreign_keys(0)", "temp_store(MEMORY)", noWait,
 	)}}
-	s.quota = writer{turn: turn, place: p, conn: conn{dsn: dsn(abs, "journal_mode(WAL)", "synchronous(NORMAL)", kib(quotaCacheKiB), "wal_autocheckpoint(0)")}}
+	s.quota = writer{turn: turn, place: p, wait: o.LockWait, conn: conn{dsn: dsn(abs,
+		"journal_mode(WAL)", "synchronous(NORMAL)", kib(quotaCacheKiB), "wal_autocheckpoint(0)", noWait,
+	)}}
 	s.holder.base = abs
 	s.readers, err = sql.Open("sqlite", dsn(abs, "query_only(1)", kib(readerCacheKiB)))
 	if err != nil {

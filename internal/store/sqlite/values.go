@@ -7,6 +7,7 @@ import (
 	"unsafe"
 
 	"adsync/internal/ads"
+	"adsync/internal/store/internal/common"
 )
 
 // timeLayout has a fixed width, so that the order of texts is the order of times.
@@ -20,6 +21,9 @@ func optStamp(t ads.Opt[time.Time]) any {
 	}
 	return stamp(t.Value)
 }
+
+// textOrNull is orNull for text that nobody has made storable yet.
+func textOrNull(s string) any { return orNull(ads.Text(s)) }
 
 func orNull(s string) any {
 	if s == "" {
@@ -40,6 +44,7 @@ func rawText(b []byte) any {
 	if b == nil {
 		return nil
 	}
+	b = common.Raw(b)
 	return unsafe.String(unsafe.SliceData(b), len(b))
 }
 

@@ -399,6 +399,36 @@ func testItemsListedAgain(t *testing.T, db Database) {
 	x.finish(ads.Complete, at(8))
 }
 
+// Text from outside that is no record's value is made storable on the way (faults 70 and 71), and so is JSON that is not UTF-8.
+func testOddTexts(t *testing.T, db Database) {
+	s := open(t, db)
+	const bad, good = "a\x00b\xffc", "a\uFFFDb\uFFFDc"
+	x := begin(t, s, acme, newRun("r1", at(0)))
+	e := entity("raw")
+	e.Raw = []byte(`{"name":"` + "\xff\xfe" + `é"}`)
+	l := x.listedDirect(e, entity("fails"))
+	l.Direct, l.FirstSeq = false, 1
+	x.commit(store.Commit{Stamp: at(1), Platform: "p", Accounts: []ads.Account{{ID: bad, Name: bad, Status: ads.StatusActive, PlatformStatus: bad, Currency: bad, TimeZone: bad, Raw: []byte(`"` + bad + `"`)}}, Listed: l})
+	x.commit(store.Commit{
+		Stamp: at(2), Done: []int64{1}, Failed: []store.ItemFailure{{Seq: 2, Class: ads.ClassPermanent, Code: bad, Message: bad, Hint: bad, RequestID: bad}},
+		Problems: []ads.Problem{{EntityID: bad, Code: bad, Message: bad, Hint: bad, Raw: []byte(bad)}},
+	})
+	e.ID = "direct"
+	x.direct(at(3), e)
+	if err := s.NoteWait(testContext(t), x.lease, store.Wait{Reason: bad, Until: at(9)}); err != nil {
+		t.Error(err)
+	}
+	if err := s.FinishRun(testContext(t), x.lease, store.FinishRun{RunID: "r1", Outcome: ads.Partial, Now: at(4), Error: bad}); err != nil {
+		t.Error(err)
+	}
+	x.release()
+	wantRows(t, db, "SELECT id, name, platform_status, currency, time_zone, raw FROM accounts", []string{good, good, good, good, good, `"` + good + `"`})
+	wantRows(t, db, "SELECT entity_id, code, message, hint, request_id, raw FROM failures ORDER BY entity_id", []string{good, good, good, good, "NULL", good}, []string{"fails", good, good, good, good, `{"id":"fails"}`})
+	const raw = `{"name":"` + "\uFFFD" + `é"}`
+	wantRows(t, db, "SELECT id, raw FROM campaigns ORDER BY id", []string{"direct", raw}, []string{"raw", raw})
+	wantRows(t, db, "SELECT error FROM runs", []string{good})
+}
+
 func testRepeatedCommit(t *testing.T, db Database) {
 	s := open(t, db)
 	x := begin(t, s, acme, newRun("r1", at(0)))

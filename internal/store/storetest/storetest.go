@@ -51,6 +51,7 @@ var suite = []struct {
 	{"CheckWritable", testCheckWritable},
 	{"OddValues", testOddValues},
 	{"AnyValues", testAnyValues},
+	{"OddTexts", testOddTexts},
 	{"ChangedAt", testChangedAt},
 	{"DirectSeen", testDirectSeen},
 	{"BigBatches", testBigBatches},
