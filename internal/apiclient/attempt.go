@@ -79,25 +79,23 @@ func (c *Client) attempt(ctx context.Context, l *logical, tok *token, slot *quot
 	}
 	a.sent = (w.sent() && !untouched(err)) || a.status > 0
 	if err != nil {
-		c.brokeOff(ctx, att, &a, &w, l, err)
+		c.brokeOff(ctx, att, &a, &w, l, tok, err)
 		return a
 	}
 	switch {
 	case a.status/100 == 3 && a.reply.Header.Get("Location") != "":
 		a.verdict = redirect(c.base, resp)
+		a.verdict.Message = c.scrub(a.verdict.Message, tok)
 		return a
 	case a.status == http.StatusProxyAuthRequired:
 		a.verdict = c.transportError(att, errProxyAuth, false)
 		return a
 	}
-	// A platform may give our own credentials back, in an error's words for instance; nobody behind this line gets to see them.
-	a.reply.Body = c.scrub(a.reply.Body, tok, l.r.Basic && a.status/100 == 2)
-	a.verdict = c.c.Platform.Classify(a.reply)
-	a.verdict.Message = ads.Printable(a.verdict.Message, 400)
-	a.verdict.RequestID = string(c.scrub([]byte(a.verdict.RequestID), tok, false))
+	a.verdict = c.classify(&a.reply, tok)
 	if a.verdict.Class == ads.ClassOK {
 		if l.r.Parse != nil {
 			a.verdict = parse(l.r.Parse, a.reply, a.verdict)
+			a.verdict.Message, a.verdict.Hint = c.scrub(a.verdict.Message, tok), c.scrub(a.verdict.Hint, tok)
 		}
 		return a
 	}
@@ -112,7 +110,7 @@ func (c *Client) attempt(ctx context.Context, l *logical, tok *token, slot *quot
 }
 
 // brokeOff says what an exchange that broke off means.
-func (c *Client) brokeOff(ctx, att context.Context, a *attempt, w *wire, l *logical, err error) {
+func (c *Client) brokeOff(ctx, att context.Context, a *attempt, w *wire, l *logical, tok *token, err error) {
 	a.cut = ctx.Err() != nil && errors.Is(context.Cause(att), context.Canceled) && !errors.Is(err, errStalled) && !errors.Is(err, errBodySize)
 	a.verdict = c.transportError(att, err, w.handshake.Load())
 	a.stale = a.status == 0 && !a.cut && (untouched(err) || (w.reused.Load() && !w.firstByte.Load() && a.verdict.Code != "timeout"))
@@ -122,7 +120,7 @@ func (c *Client) brokeOff(ctx, att context.Context, a *attempt, w *wire, l *logi
 	a.verdict.Message = fmt.Sprintf("the answer (status %d) broke off: %s", a.status, a.verdict.Message)
 	if a.status/100 != 2 {
 		// A refusal stays what it is, even when its words were lost.
-		v := c.c.Platform.Classify(platform.Reply{Endpoint: l.r.Endpoint, Status: a.status, Header: a.reply.Header})
+		v := c.classify(&platform.Reply{Endpoint: l.r.Endpoint, Status: a.status, Header: a.reply.Header}, tok)
 		if v.Class == ads.ClassThrottled || v.Class == ads.ClassTokenDead || v.Class == ads.ClassAuth {
 			a.verdict = v
 		}
@@ -131,7 +129,9 @@ func (c *Client) brokeOff(ctx, att context.Context, a *attempt, w *wire, l *logi
 }
 
 // untouched says that an HTTP/2 server has told us that it has not looked at the request, as when it says goodbye.
-func untouched(err error) bool { return err != nil && strings.Contains(err.Error(), "cannot retry err") }
+func untouched(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "cannot retry err")
+}
 
 // account counts an attempt and tells of it.
 func (c *Client) account(l *logical, a attempt, took time.Duration) {
@@ -198,17 +198,30 @@ func (c *Client) tracing(w *wire, slot *quota.Slot) *httptrace.ClientTrace {
 	}
 }
 
-// scrub replaces the token and the password in an answer. keep leaves it as it is: the answer that brings a token.
-func (c *Client) scrub(b []byte, tok *token, keep bool) []byte {
-	if keep {
-		return b
+// classify asks the connector what an answer means. A platform may give our own credentials back, in an error's words for instance: nobody behind
+// this line gets to see them. A good answer is data and stays what it is, though a campaign were named like the password.
+func (c *Client) classify(r *platform.Reply, tok *token) platform.Verdict {
+	v := platform.Verdict{}
+	if r.Status/100 == 2 {
+		v = c.c.Platform.Classify(*r)
 	}
-	for _, s := range []string{c.c.Password.Reveal(), tok.text()} {
-		if len(s) >= 4 && bytes.Contains(b, []byte(s)) {
-			b = bytes.ReplaceAll(b, []byte(s), []byte("***"))
+	if v.Class != ads.ClassOK || r.Status/100 != 2 {
+		r.Body = []byte(c.scrub(string(r.Body), tok))
+		v = c.c.Platform.Classify(*r)
+	}
+	v.Message, v.Hint = ads.Printable(c.scrub(v.Message, tok), 400), c.scrub(v.Hint, tok)
+	v.RequestID = c.scrub(v.RequestID, tok)
+	return v
+}
+
+// scrub replaces the token and the password in a text.
+func (c *Client) scrub(s string, tok *token) string {
+	for _, secret := range []string{c.c.Password.Reveal(), tok.text()} {
+		if len(secret) >= 4 {
+			s = strings.ReplaceAll(s, secret, "***")
 		}
 	}
-	return b
+	return s
 }
 
 // parse lets the connector read a good answer. Its error becomes the verdict.

@@ -718,3 +718,30 @@ func TestEchoedCredentials(t *testing.T) {
 		}
 	})
 }
+
+// A campaign may be named like the password: data is not touched.
+func TestDataIsNotScrubbed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		body := `{"data":[{"id":"1","name":"` + canaryPassword + " " + canaryToken + `-1"}],"pagination":{"total":1,"has_more":false}}`
+		b := newBed(t, nil, nil, status(200, body, "Content-Type", "application/json"), nil)
+		reply, err := b.client.Do(t.Context(), platform.Request{Endpoint: "list campaigns", Method: "GET", Path: "/x", Repeatable: true})
+		if err != nil || string(reply.Body) != body {
+			t.Errorf("%s, %v", reply.Body, err)
+		}
+	})
+}
+
+// What a connector says about a good answer that it cannot read goes no further with a credential in it either.
+func TestParseErrorsAreScrubbed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, nil, nil, ok, nil)
+		_, err := b.client.Do(t.Context(), platform.Request{
+			Endpoint: "list campaigns", Method: "GET", Path: "/x",
+			Parse: func(platform.Reply) error {
+				return &ads.Error{Class: ads.ClassBadReply, Code: "odd", Message: "odd " + canaryToken + "-1", Hint: canaryPassword}
+			},
+		})
+		e := wantClass(t, err, ads.ClassBadReply, "odd")
+		b.noSecrets(e, *e)
+	})
+}
