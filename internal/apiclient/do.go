@@ -399,7 +399,7 @@ func (c *Client) heed(l *logical, a attempt) {
 	if c.c.Bucket == nil || l.r.Uncounted {
 		return
 	}
-	if wait, ok := retry.Exhausted(a.reply.Header); ok && wait > 0 {
+	if wait, ok := retry.Exhausted(a.reply.Header, time.Now()); ok && wait > 0 {
 		c.c.Bucket.Hold(wait, wait)
 	}
 	if u := a.verdict.Usage; u.Set && c.c.Bucket.Usage(u.Value) {

@@ -70,10 +70,16 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		limits := []Limit{{N: 10, Window: time.Minute}}
+		s.settle(1 << 50)
 		r := s.room(1<<50, limits)
-		if r.free == 0 && !r.server && r.next > 1<<50+s.hold(limits[0]) {
+		if r.free == 0 && !r.server && r.next > 1<<50+s.hold(limits[0])+limits[0].late()+1 {
 			t.Fatalf("a wait longer than the window: %+v", r)
 		}
+		if r.server && r.next > 1<<50+MaxBlock.Microseconds() {
+			t.Fatalf("a stay longer than a day: %+v", r)
+		}
+		s.take(1<<50, 1<<50, 1, limits)
+		s.refuse(1<<50, 1<<50, 1000, 1000, false, limits)
 		if _, err := decode(s.encode()); err != nil {
 			t.Fatalf("%x does not survive: %v", b, err)
 		}

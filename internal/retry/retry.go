@@ -63,7 +63,7 @@ func After(h http.Header, body time.Duration, now time.Time) Told {
 	if t.Named {
 		return t
 	}
-	if d, ok := exhausted(h); ok {
+	if d, ok := exhausted(h, now); ok {
 		take(d)
 		t.Said = true
 	}
@@ -79,11 +79,7 @@ func retryAfter(v, date string, now time.Time) (time.Duration, bool) {
 	if err != nil {
 		return 0, false
 	}
-	from := now
-	if sent, err := http.ParseTime(date); err == nil {
-		from = sent
-	}
-	d := at.Sub(from)
+	d := at.Sub(sentAt(date, now))
 	return d, d > 0
 }
 
@@ -101,23 +97,45 @@ func seconds(v string) (time.Duration, bool) {
 }
 
 // Exhausted says that the headers of a good answer report a quota of which nothing is left, and for how long.
-func Exhausted(h http.Header) (time.Duration, bool) {
-	d, ok := exhausted(h)
+func Exhausted(h http.Header, now time.Time) (time.Duration, bool) {
+	d, ok := exhausted(h, now)
 	return min(d, Longest), ok
 }
 
-func exhausted(h http.Header) (time.Duration, bool) {
+func exhausted(h http.Header, now time.Time) (time.Duration, bool) {
 	if d, ok := structured(h.Values("RateLimit")); ok {
 		return d, true
 	}
 	for _, prefix := range []string{"RateLimit-", "X-RateLimit-", "X-Rate-Limit-"} {
 		rest, okRest := seconds(strings.TrimSpace(h.Get(prefix + "Remaining")))
 		reset, okReset := seconds(strings.TrimSpace(h.Get(prefix + "Reset")))
-		if okRest && okReset && rest == 0 && reset > 0 && reset < 10*365*24*time.Hour { // beyond that it is a date, not a length
+		if !okRest || !okReset || rest != 0 {
+			continue
+		}
+		if reset > epochs { // a moment, not a length: Unix time, by the server's clock
+			reset -= time.Duration(sentAt(h.Get("Date"), now).Unix()) * time.Second
+			if reset > quotasEnd {
+				continue
+			}
+		}
+		if reset > 0 {
 			return reset, true
 		}
 	}
 	return 0, false
+}
+
+const (
+	epochs    = 10 * 365 * 24 * time.Hour // a longer reset is a moment
+	quotasEnd = 32 * 24 * time.Hour       // no quota's window is longer; what seems so is read wrong
+)
+
+// sentAt is when an answer was sent, by the server's clock; by ours where it does not say.
+func sentAt(date string, now time.Time) time.Time {
+	if sent, err := http.ParseTime(date); err == nil {
+		return sent
+	}
+	return now
 }
 
 // structured reads RateLimit fields of the IETF draft ("default";r=0;t=30): the longest t of the policies with r=0.

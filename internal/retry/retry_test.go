@@ -2,6 +2,7 @@ package retry
 
 import (
 	"net/http"
+	"strconv"
 	"testing"
 	"time"
 
@@ -42,7 +43,10 @@ func TestAfter(t *testing.T) {
 		{"fault 31: malformed", map[string]string{"RateLimit": `;;;r=;t=x,,"`}, none, 0, false, false},
 		{"fault 31: Retry-After wins", map[string]string{"RateLimit": `"default";r=0;t=300`, "Retry-After": "3"}, none, 3 * time.Second, true, true},
 		{"older headers", map[string]string{"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "17"}, none, 17 * time.Second, true, true},
-		{"older headers with an epoch", map[string]string{"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1795000000"}, none, 0, false, false},
+		{"older headers with a moment", map[string]string{"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": strconv.FormatInt(now.Add(25*time.Second).Unix(), 10)}, none, 25 * time.Second, true, true},
+		{"older headers with a moment, a clock a day ahead", map[string]string{"RateLimit-Remaining": "0", "RateLimit-Reset": strconv.FormatInt(now.Add(24*time.Hour+25*time.Second).Unix(), 10), "Date": date(24 * time.Hour)}, none, 25 * time.Second, true, true},
+		{"older headers with a moment in milliseconds", map[string]string{"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": strconv.FormatInt(now.Add(25*time.Second).UnixMilli(), 10)}, none, 0, false, false},
+		{"older headers with a past moment", map[string]string{"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1795000000"}, none, 0, false, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h := http.Header{}
