@@ -155,7 +155,7 @@ func killIn(t *testing.T, p *platform, b *bed, phase string, rnd *rand.Rand) boo
 	var mu sync.Mutex
 	seen := map[string]int{}
 	nth := 1 + rnd.IntN(12)
-	delay := time.Duration(rnd.IntN(4000)) * time.Microsecond
+	delay, pause := time.Duration(rnd.IntN(4000))*time.Microsecond, time.Duration(rnd.IntN(300))*time.Millisecond
 	kind := func(r *http.Request) string {
 		switch {
 		case r.URL.Path == "/auth/token":
@@ -216,7 +216,7 @@ func killIn(t *testing.T, p *platform, b *bed, phase string, rnd *rand.Rand) boo
 			n := seen["listing"] + seen["syncing"]
 			mu.Unlock()
 			if n >= 20 { // the window is used up: all that is left is to wait
-				strike(60*time.Millisecond + time.Duration(rnd.IntN(300))*time.Millisecond)
+				strike(60*time.Millisecond + pause)
 			}
 		})
 	}
