@@ -26,15 +26,12 @@ const (
 func dsn(path string, pragmas ...string) string {
 	q := url.Values{}
 	q.Set("_txlock", "immediate")
-	for _, p := range append([]string{busyPragma(busyTimeout)}, pragmas...) {
+	q.Set("_busy_timeout", strconv.FormatInt(busyTimeout.Milliseconds(), 10))
+	for _, p := range pragmas {
 		q.Add("_pragma", p)
 	}
 	u := url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: q.Encode()}
 	return u.String()
-}
-
-func busyPragma(d time.Duration) string {
-	return "busy_timeout(" + strconv.FormatInt(d.Milliseconds(), 10) + ")"
 }
 
 // conn is one connection with its prepared statements, used by one goroutine at a time. It talks to the driver directly: database/sql
@@ -59,6 +56,11 @@ func (c *conn) open() error {
 		return err
 	}
 	c.raw, c.stmts = raw, map[string]driver.Stmt{}
+	// Once they are open, writers wait for each other in begin.
+	if _, err := c.exec("PRAGMA busy_timeout = 0"); err != nil {
+		_ = c.close()
+		return err
+	}
 	return nil
 }
 

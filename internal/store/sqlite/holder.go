@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/gofrs/flock"
@@ -39,10 +41,36 @@ func (h *holder) take() (string, error) {
 		}
 		if lock != nil {
 			h.id, h.lock = id, lock
+			h.tidy()
 			return id, nil
 		}
 	}
 	return "", &store.Error{Kind: store.KindLocked, Op: "lock", Message: "no lock file could be made beside " + h.base, Hint: "look for a program that locks or removes new files there"}
+}
+
+// maxTidy bounds how many files of dead holders are removed at once.
+const maxTidy = 100
+
+// tidy removes what holders have left that died: without a file they are as dead as with one.
+func (h *holder) tidy() {
+	dir, base := filepath.Split(holderPath(h.base, ""))
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	n := 0
+	for _, e := range entries {
+		id, ok := strings.CutPrefix(e.Name(), base)
+		if !ok || id == h.id {
+			continue
+		}
+		if n++; n > maxTidy {
+			return
+		}
+		if _, lock := dead(h.base, id); lock != nil {
+			_ = dropLock(lock)
+		}
+	}
 }
 
 // current is the id, empty before the first take.

@@ -18,18 +18,24 @@ func open(ctx context.Context, path string) (store.Store, error) {
 	return sqlite.Open(ctx, path, sqlite.Options{})
 }
 
-func TestMain(m *testing.M) { os.Exit(storetest.Main(m, open)) }
+func TestMain(m *testing.M) {
+	if limitChild() {
+		os.Exit(1)
+	}
+	os.Exit(storetest.Main(m, open))
+}
 
 func TestStore(t *testing.T) {
-	storetest.Run(t, func(t testing.TB) storetest.Database {
-		path := filepath.Join(t.TempDir(), "adsync.db")
-		return storetest.Database{
-			Name: path,
-			Open: func(ctx context.Context) (store.Store, error) { return open(ctx, path) },
-			Rows: func(t testing.TB, query string) [][]string { return rows(t, path, query) },
-			Exec: func(t testing.TB, query string) { rows(t, path, query) },
-		}
-	})
+	storetest.Run(t, func(t testing.TB) storetest.Database { return database(filepath.Join(t.TempDir(), "adsync.db")) })
+}
+
+func database(path string) storetest.Database {
+	return storetest.Database{
+		Name: path,
+		Open: func(ctx context.Context) (store.Store, error) { return open(ctx, path) },
+		Rows: func(t testing.TB, query string) [][]string { return rows(t, path, query) },
+		Exec: func(t testing.TB, query string) { rows(t, path, query) },
+	}
 }
 
 // rows runs a statement on a connection of its own and gives what it returns as text.

@@ -83,13 +83,11 @@ func Open(ctx context.Context, path string, o Options) (*Store, error) {
 	}
 	s := &Store{path: abs, place: p}
 	turn := make(chan struct{}, 1)
-	// Once they are open, writers wait for each other in begin.
-	noWait := busyPragma(0)
 	s.write = writer{turn: turn, place: p, wait: o.LockWait, conn: conn{dsn: dsn(abs,
-		"journal_mode(WAL)", "synchronous(FULL)", kib(cache), "wal_autocheckpoint(4000)", "journal_size_limit(33554432)", "foreign_keys(0)", "temp_store(MEMORY)", noWait,
+		"journal_mode(WAL)", "synchronous(FULL)", kib(cache), "wal_autocheckpoint(4000)", "journal_size_limit(33554432)", "foreign_keys(0)", "temp_store(MEMORY)",
 	)}}
 	s.quota = writer{turn: turn, place: p, wait: o.LockWait, conn: conn{dsn: dsn(abs,
-		"journal_mode(WAL)", "synchronous(NORMAL)", kib(quotaCacheKiB), "wal_autocheckpoint(0)", noWait,
+		"journal_mode(WAL)", "synchronous(NORMAL)", kib(quotaCacheKiB), "wal_autocheckpoint(0)",
 	)}}
 	s.holder.base = abs
 	s.readers, err = sql.Open("sqlite", dsn(abs, "query_only(1)", kib(readerCacheKiB)))
@@ -115,7 +113,7 @@ func ensureFile(path string, mustExist bool) error {
 	st, err := os.Stat(path)
 	switch {
 	case err == nil && st.IsDir():
-		return fmt.Errorf("%s is a directory", path)
+		return &store.Error{Kind: store.KindOther, Op: "open", Message: path + " is a directory", Hint: "name a file in it: " + filepath.Join(path, "adsync.db")}
 	case err == nil:
 		return nil
 	case !errors.Is(err, fs.ErrNotExist) || mustExist:

@@ -22,7 +22,22 @@ var roles = map[string]func(ctx context.Context, s store.Store, arg string) erro
 	"hold":    hold,
 	"commits": commits,
 	"quota":   countQuota,
+	"fill":    fill,
 }
+
+// Role adds something that a child process can be told to do.
+func Role(name string, run func(ctx context.Context, s store.Store, arg string) error) {
+	roles[name] = run
+}
+
+// Start starts a child in a role and waits until it has said "ready". kill ends it by SIGKILL, quit by the end of its input.
+func Start(t testing.TB, db Database, role, arg string) (kill, quit func()) {
+	t.Helper()
+	return start(t, db, role, arg)
+}
+
+// Ready says that a child has done its part, and waits until it may end.
+func Ready() error { return ready() }
 
 func ready() error {
 	fmt.Println("ready")
