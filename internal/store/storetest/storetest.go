@@ -5,6 +5,7 @@ package storetest
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -31,6 +32,12 @@ type Database struct {
 
 // Run runs the suite. fresh makes a database for one test and removes it afterwards.
 func Run(t *testing.T, fresh func(t testing.TB) Database) {
+	// Each check is many transactions: a third of the usual number, unless told otherwise.
+	if f := flag.Lookup("rapid.checks"); f != nil && f.Value.String() == f.DefValue {
+		if err := f.Value.Set("33"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, tt := range suite {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
