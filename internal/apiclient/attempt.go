@@ -298,11 +298,11 @@ func (c *Client) read(cancel func(), resp *http.Response) ([]byte, error) {
 	var stalled atomic.Bool
 	dog := time.AfterFunc(c.patience(), func() { stalled.Store(true); cancel() })
 	defer dog.Stop()
-	size := min(resp.ContentLength, firstRead)
+	size := resp.ContentLength
 	if size < 0 {
-		size = 16 << 10
+		size = max(c.lastBody.Load(), 16<<10) // pages are alike
 	}
-	buf := make([]byte, 0, size+512)
+	buf := make([]byte, 0, min(size, firstRead)+512)
 	for {
 		if len(buf) == cap(buf) {
 			buf = append(buf, 0)[:len(buf)]
@@ -313,7 +313,8 @@ func (c *Client) read(cancel func(), resp *http.Response) ([]byte, error) {
 			return nil, errBodySize
 		}
 		switch {
-		case errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
+		case err == io.EOF: // wrapped it would be a failure
+			c.lastBody.Store(int64(len(buf)))
 			return buf, nil
 		case err != nil && stalled.Load():
 			return nil, errStalled

@@ -200,6 +200,13 @@ func (c *Client) judge(ctx context.Context, l *logical, tok *token, slot *quota.
 	e := c.errorOf(l, a)
 	switch v.Class {
 	case ads.ClassTransient, ads.ClassUnreachable:
+		if v.Code == codeSockets { // the host knows nothing of it, and no try is spent
+			l.try--
+			if delay := time.Duration((0.5 + c.c.Rand()) * float64(time.Second)); l.spent+delay <= c.c.MaxElapsed {
+				return outcome{again: true, pause: delay, cause: e}
+			}
+			return outcome{err: e}
+		}
 		return c.retryOrGiveUp(ctx, l, a, e, c.circuitFailure(ctx, l, a, e))
 	case ads.ClassBadReply:
 		c.circuit.success(c) // an answer that makes no sense still is one

@@ -582,3 +582,29 @@ func TestNothingWritten(t *testing.T) {
 		})
 	}
 }
+
+// Fault 121: when this machine has no socket left, requests wait for one; no record fails for it, and the host is not taken to be down.
+func TestNoSocketLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, []quota.Limit{{N: 10, Window: time.Hour}}, nil, ok, nil)
+		if err := b.client.Login(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		b.shared.CloseIdle()
+		none := error(syscall.EMFILE)
+		b.net.fail.Store(&none)
+		time.AfterFunc(time.Minute, func() { b.net.fail.Store(nil) })
+		var wg sync.WaitGroup
+		for i := range 10 {
+			wg.Go(func() {
+				if err := b.sync(fmt.Sprint(i)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if n := count(b, func(observe.Circuit) bool { return true }); n > 0 {
+			t.Errorf("%d circuit events", n)
+		}
+	})
+}

@@ -86,6 +86,9 @@ const (
 	codeProxyPlain = "proxy_plain"
 )
 
+// codeSockets is the code of a connection that this machine had no file descriptor for: nobody's fault but ours.
+const codeSockets = "no_socket"
+
 var (
 	errTimeout   = errors.New("time-out")
 	errBodySize  = errors.New("body over 32 MiB")
@@ -157,6 +160,8 @@ func (c *Client) transportError(ctx context.Context, err error, handshake bool) 
 	case untrusted(err, handshake):
 		return v(ads.ClassUnreachable, codeTLS, "the secure connection to "+c.host+" cannot be trusted: "+ads.Printable(tlsReason(err), 200),
 			"check the url and the server's certificate; adsync never goes on without a valid one")
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return v(ads.ClassTransient, codeSockets, "this machine has no socket left (too many open files)", "raise the limit on open files (ulimit -n), or sync fewer connections at once")
 	case isOp && op.Op == "proxyconnect", has("proxyconnect"):
 		return v(ads.ClassUnreachable, "proxy", "the proxy cannot be reached", "check HTTPS_PROXY, HTTP_PROXY and NO_PROXY")
 	case isDNS && dns.IsNotFound:

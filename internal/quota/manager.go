@@ -33,11 +33,13 @@ func (m *Manager) Bucket(name, label string, limits ...Limit) *Bucket {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	all := slices.Clone(b.limits)
 	for _, l := range limits {
-		if !slices.Contains(b.limits, l) {
-			b.limits = append(slices.Clone(b.limits), l)
+		if !slices.Contains(all, l) {
+			all = append(all, l)
 		}
 	}
-	slices.SortFunc(b.limits, func(x, y Limit) int { return cmp.Or(cmp.Compare(x.Window, y.Window), cmp.Compare(x.N, y.N)) })
+	slices.SortFunc(all, func(x, y Limit) int { return cmp.Or(cmp.Compare(x.Window, y.Window), cmp.Compare(x.N, y.N)) })
+	b.limits = all
 	return b
 }

@@ -495,3 +495,19 @@ func TestBrokenLedger(t *testing.T) {
 		time.Sleep(time.Hour)
 	})
 }
+
+// BenchmarkTake is the cost of a slot of a large quota, 64 asking at once.
+func BenchmarkTake(b *testing.B) {
+	bucket := quota.NewManager(quotatest.NewMemory()).Bucket("b", "acme", quota.Limit{N: 1000, Window: 20 * time.Millisecond}, quota.Limit{N: 900_000_000, Window: time.Hour})
+	b.SetParallelism(32)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			s, err := bucket.Take(b.Context(), platform.PriorityFollowUp, time.Hour, nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			s.Sent()
+			s.Done(true)
+		}
+	})
+}
