@@ -99,7 +99,7 @@ func Open(ctx context.Context, dsn secret.Text, o Options) (*Store, error) {
 	defer cancel()
 	err = common.Retry(limited, func(err error) time.Duration {
 		if c := sqlState(err); c == codeTooMany || c == "57P03" { // full, or starting up
-			return 300 * time.Millisecond
+			return 200 * time.Millisecond
 		}
 		return 0
 	}, func() error { return s.pool.Ping(limited) })

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,7 +22,14 @@ func Begin(t testing.TB, s store.Store) *Session {
 	if _, err := s.Migrate(testContext(t)); err != nil {
 		t.Fatalf("Migrate: %v", err)
 	}
-	return &Session{begin(t, s, acme, newRun("run", at(0)))}
+	return &Session{begin(t, s, acme, newRun(fmt.Sprint("run ", runs.Add(1)), at(0)))}
+}
+
+// runs tells runs apart.
+var runs atomic.Int64
+
+func (s *Session) stamp() time.Time {
+	return s.x.run.StartedAt.Add(time.Duration(s.x.seq+1) * time.Second)
 }
 
 // Open opens a Store on db and closes it with the test.
@@ -43,7 +51,7 @@ func (s *Session) Direct(prefix string, n int) (store.Result, error) {
 func (s *Session) Records(records []ads.Entity) (store.Result, error) {
 	l := s.x.listedDirect(records...)
 	l.AllMaybeSeen = false
-	return s.x.try(store.Commit{Stamp: at(int(s.x.seq) + 1), Listed: l})
+	return s.x.try(store.Commit{Stamp: s.stamp(), Listed: l})
 }
 
 // Items lists n records that wait for their own calls.
@@ -54,13 +62,13 @@ func (s *Session) Items(prefix string, n int) error {
 	}
 	l := s.x.listedDirect(records...)
 	l.AllMaybeSeen, l.Direct, l.FirstSeq = false, false, 1
-	_, err := s.x.try(store.Commit{Stamp: at(int(s.x.seq) + 1), Listed: l})
+	_, err := s.x.try(store.Commit{Stamp: s.stamp(), Listed: l})
 	return err
 }
 
 // Done commits the success of items.
 func (s *Session) Done(seqs ...int64) (store.Result, error) {
-	return s.x.try(store.Commit{Stamp: at(int(s.x.seq) + 1), Done: seqs})
+	return s.x.try(store.Commit{Stamp: s.stamp(), Done: seqs})
 }
 
 // Seq is the number of the last commit that succeeded.
