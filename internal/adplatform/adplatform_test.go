@@ -109,7 +109,7 @@ func TestParsePage(t *testing.T) {
 func TestParsePageRefuses(t *testing.T) {
 	deep := strings.Repeat("[", 200_000)
 	for _, body := range []string{
-		``, ` `, `null`, `[]`, `[{"id":"a"}]`, `{}`, `{"data":null,"pagination":{"has_more":false}}`, `{"data":[]}`, `{"data":[],"pagination":null}`,
+		``, ` `, `null`, `[]`, `{"pagination":{"total":0,"has_more":false}}`, `[{"id":"a"}]`, `{}`, `{"data":null,"pagination":{"has_more":false}}`, `{"data":[]}`, `{"data":[],"pagination":null}`,
 		`{"data":[],"pagination":{}}`, `{"data":{},"pagination":{"total":0}}`, `{"data":[],"pagination":{"has_more":false}`, `{"data":[{"id":"a"}`,
 		`{"data":[],"pagination":{"has_more":false}} {"data":[]}`, `{"data":[],"data":[{"id":"evil"}],"pagination":{"total":0}}`,
 		`{"data":` + deep, `{"x":` + deep + `,"data":[],"pagination":{"total":0}}`, `<html>login</html>`, `{"data":[],"pagination":{"has_more":"perhaps"}}`,
