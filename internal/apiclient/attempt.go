@@ -186,6 +186,9 @@ func (c *Client) tracing(w *wire, slot *quota.Slot) *httptrace.ClientTrace {
 				w.before.Store(conn.written.Load())
 			}
 			w.conn.Store(conn)
+			if slot != nil {
+				slot.Ready()
+			}
 		},
 		TLSHandshakeDone: func(_ tls.ConnectionState, err error) { w.handshake.Store(err != nil) },
 		WroteHeaders:     func() { w.headers.Add(1) },

@@ -27,10 +27,11 @@ const (
 
 // Bucket is one quota. Who wants to send takes a slot; slots are given by priority, then in the order of asking.
 //
-// A slot is durable in the ledger before it is given, logged for a moment from now (Limit.late). What the server counts is the time at which the
-// request arrives. So when the headers have been written (Slot.Sent) the entry is moved to that time. When it was earlier than logged, the
-// move need not be in the ledger at once: others see the entry late, which is the safe side, and the move rides with this process's next change. When
-// it was later, the move is written by itself at once; the margin covers what a process that dies in that instant leaves behind.
+// A slot is durable in the ledger before it is given, logged for a moment from now: by what the ledger takes to say so, and a little (Limit.late). What the
+// server counts is the time at which the request arrives. So when a connection is there (Slot.Ready), a slot whose entry lies in the past by then is
+// moved ahead again, durably, before the request is written: whenever a process dies, what it sent is logged for no earlier than that. When the
+// headers have been written (Slot.Sent), the entry is moved back to that moment. That need not be in the ledger at once: others see the entry
+// late, which is the safe side, and the move rides with this process's next change.
 // A slot whose request is not written for half of a window, since no connection comes about, is moved to now again and again: its entry must not
 // leave the window before its request was sent.
 type Bucket struct {
@@ -58,10 +59,11 @@ type Bucket struct {
 	gap     time.Duration // between grants, when the platform says that its quota is nearly used up
 	granted time.Time     // the last grant
 
-	read    time.Time // when the ledger was last asked
-	recheck time.Time // the ledger need not be asked before
-	freeAt  time.Time // when it said that the next slot is free
-	last    room      // and why
+	lag     time.Duration // what the ledger takes from its clock's reading to its answer, of late
+	read    time.Time     // when the ledger was last asked
+	recheck time.Time     // the ledger need not be asked before
+	freeAt  time.Time     // when it said that the next slot is free
+	last    room          // and why
 }
 
 type move struct{ from, to int64 }
@@ -185,7 +187,10 @@ func (b *Bucket) mono(t time.Time) int64 { return t.Sub(b.begin).Microseconds() 
 func (b *Bucket) serve() (time.Time, error) {
 	b.mu.Lock()
 	want, until := b.mayTake(time.Now())
-	limits := b.limits
+	limits, late := b.limits, int64(0)
+	if len(limits) > 0 {
+		late = limits[0].late() + b.lag.Microseconds()
+	}
 	b.mu.Unlock()
 	if want == 0 {
 		return until, nil
@@ -206,7 +211,7 @@ func (b *Bucket) serve() (time.Time, error) {
 			k = min(k, r.free)
 		}
 		if len(limits) > 0 {
-			took = now + limits[0].late()
+			took = now + late
 			s.take(now, took, k, limits)
 		}
 		return len(limits) > 0
@@ -216,6 +221,10 @@ func (b *Bucket) serve() (time.Time, error) {
 	}
 	b.mu.Lock()
 	b.read = anchor
+	if len(limits) > 0 { // quick to grow, slow to shrink
+		took := min(time.Since(anchor), limits[0].lagMax())
+		b.lag = max(took, b.lag-b.lag/16)
+	}
 	if k == 0 {
 		b.freeAt, b.last = anchor.Add(time.Duration(max(r.next-took, 1000))*time.Microsecond), r // took is now: nothing was taken
 		b.recheck = b.freeAt
@@ -233,12 +242,12 @@ func (b *Bucket) serve() (time.Time, error) {
 	b.granted = anchor
 	given := min(k, len(b.waiters))
 	for _, w := range b.waiters[:given] {
-		w.got <- granted{slot: b.newSlot(took, mono, anchor)}
+		w.got <- granted{slot: b.newSlot(took, mono, anchor, late)}
 	}
 	b.waiters = slices.Delete(b.waiters, 0, given)
 	var over []*Slot
 	for range k - given { // someone left while the ledger was asked
-		over = append(over, b.newSlot(took, mono, anchor))
+		over = append(over, b.newSlot(took, mono, anchor, late))
 	}
 	b.mu.Unlock()
 	for _, s := range over {

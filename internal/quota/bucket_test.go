@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -403,25 +404,45 @@ func TestLargeQuota(t *testing.T) {
 	})
 }
 
-// A process that was killed between sending and saying so has sent later than the ledger knows: the next one allows for that.
+// A process that was killed between sending and saying so: what it sent is logged for no earlier than that, whether the machine was busy between the last
+// look at the clock and the wire, or the connection took its time.
 func TestQuotaOfAProcessThatDiedWhileSending(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := quota.Limit{N: 10, Window: 4 * time.Second}
-		w, ledger := &window{limit: l}, quotatest.NewMemory()
-		dead := quota.NewManager(ledger).Bucket("b", "acme", l)
-		for range 10 {
-			if _, err := dead.Take(t.Context(), platform.PriorityListing, time.Hour, nil); err != nil {
-				t.Fatal(err)
-			}
-		}
-		time.Sleep(45 * time.Millisecond) // on a busy machine
-		for range 10 {
-			w.arrive()
-		}
-		time.Sleep(time.Second)
-		send(t, quota.NewManager(ledger).Bucket("b", "acme", l), w, 10, func() time.Duration { return 0 })
-		if w.refused > 0 {
-			t.Errorf("%d refusals", w.refused)
-		}
-	})
+	for name, tt := range map[string]struct{ connect, busy time.Duration }{
+		"on a busy machine":           {0, 70 * time.Millisecond},
+		"after connecting":            {3 * time.Second, 0},
+		"after connecting, busy, too": {3 * time.Second, 70 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := quota.Limit{N: 10, Window: 4 * time.Second}
+				w, ledger := &window{limit: l}, quotatest.NewMemory()
+				var dead atomic.Bool
+				b := quota.NewManager(mortal{ledger, &dead}).Bucket("b", "acme", l)
+				var slots []*quota.Slot
+				for range 10 {
+					s, err := b.Take(t.Context(), platform.PriorityListing, time.Hour, nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					slots = append(slots, s)
+				}
+				time.Sleep(tt.connect)
+				for _, s := range slots {
+					s.Ready()
+				}
+				dead.Store(true)
+				time.Sleep(tt.busy)
+				for _, s := range slots {
+					s.Sent()
+					w.arrive()
+					s.Done(true)
+				}
+				time.Sleep(100 * time.Millisecond)
+				send(t, quota.NewManager(ledger).Bucket("b", "acme", l), w, 10, func() time.Duration { return 0 })
+				if w.refused > 0 {
+					t.Errorf("%d refusals", w.refused)
+				}
+			})
+		})
+	}
 }

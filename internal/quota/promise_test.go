@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -35,6 +36,26 @@ func (l slowLedger) UpdateQuota(ctx context.Context, bucket string, fn func([]by
 	return err
 }
 
+// mortal is the ledger as one process sees it: none any more when it has died.
+type mortal struct {
+	quota.Ledger
+	dead *atomic.Bool
+}
+
+var errDead = errors.New("this process is dead")
+
+func (l mortal) UpdateQuota(ctx context.Context, bucket string, fn func([]byte, time.Time) ([]byte, error)) error {
+	if l.dead.Load() {
+		return errDead
+	}
+	return l.Ledger.UpdateQuota(ctx, bucket, func(state []byte, now time.Time) ([]byte, error) {
+		if l.dead.Load() { // while it waited for its turn
+			return nil, errDead
+		}
+		return fn(state, now)
+	})
+}
+
 // Promise 3, whatever the number of processes, the speed of the database and of the network, connections that fail, slots that are given back and
 // processes that die and come again: the server never refuses, and never sees more than the limit in any window.
 func TestPromiseHolds(t *testing.T) {
@@ -47,6 +68,7 @@ func TestPromiseHolds(t *testing.T) {
 		spread := time.Duration(rapid.Int64Range(1, int64(margin/2)).Draw(rt, "spread"))
 		commit := time.Duration(rapid.Int64Range(1, int64(300*time.Millisecond)).Draw(rt, "commit"))
 		connect := time.Duration(rapid.Int64Range(1, int64(2*l.Window)).Draw(rt, "connect"))
+		deaths := rapid.Bool().Draw(rt, "deaths")
 		seed := rapid.Uint64().Draw(rt, "seed")
 		var w *window
 		var failed error
@@ -62,7 +84,7 @@ func TestPromiseHolds(t *testing.T) {
 			chance := func(p float64) bool { mu.Lock(); defer mu.Unlock(); return rng.Float64() < p }
 			slow := func() time.Duration { return upTo(commit) }
 			ledger := slowLedger{quotatest.NewMemory(), slow, slow}
-			one := func(b *quota.Bucket) error {
+			one := func(b *quota.Bucket, dead *atomic.Bool) error {
 				for {
 					s, err := b.Take(t.Context(), platform.Priority(upTo(3)), 1000*time.Hour, nil)
 					if err != nil {
@@ -76,6 +98,10 @@ func TestPromiseHolds(t *testing.T) {
 					case chance(0.2): // or late
 						time.Sleep(upTo(connect))
 					}
+					s.Ready()
+					if dead.Load() {
+						return errDead
+					}
 					s.Sent()
 					time.Sleep(upTo(spread))
 					if !w.arrive() {
@@ -84,35 +110,50 @@ func TestPromiseHolds(t *testing.T) {
 					}
 					time.Sleep(upTo(time.Second))
 					s.Done(true)
+					if dead.Load() {
+						return errDead
+					}
 					return nil
 				}
 			}
 			var wg sync.WaitGroup
 			for range processes {
 				wg.Go(func() {
-					b := quota.NewManager(ledger).Bucket("b", "acme", l)
-					var inner sync.WaitGroup
-					for i := range each {
-						if i == each/2 && chance(0.5) { // dies and comes again
-							inner.Wait()
-							time.Sleep(upTo(l.Window))
-							b = quota.NewManager(ledger).Bucket("b", "acme", l)
+					dies := deaths
+					for left := each; left > 0; { // one life of the process
+						var dead atomic.Bool
+						b := quota.NewManager(mortal{ledger, &dead}).Bucket("b", "acme", l)
+						var life sync.WaitGroup
+						if dies {
+							at := upTo(2 * l.Window)
+							timer := time.AfterFunc(at, func() { dead.Store(true) })
+							defer timer.Stop()
 						}
-						inner.Go(func() {
-							if err := one(b); err != nil {
-								mu.Lock()
-								failed = err
-								mu.Unlock()
-							}
-						})
+						var done atomic.Int64
+						for range left {
+							life.Go(func() {
+								switch err := one(b, &dead); {
+								case err == nil:
+									done.Add(1)
+								case !errors.Is(err, errDead):
+									mu.Lock()
+									failed = err
+									mu.Unlock()
+								}
+							})
+						}
+						life.Wait()
+						if left -= int(done.Load()); failed != nil {
+							return
+						}
+						dies = dies && chance(0.8)
 					}
-					inner.Wait()
 				})
 			}
 			wg.Wait()
 			time.Sleep(time.Minute) // what is still written in the background
 		})
-		if failed != nil || w.refused > 0 || len(w.counted) != processes*each {
+		if failed != nil || w.refused > 0 || len(w.counted) < processes*each {
 			rt.Fatalf("%v: %d refused, %d of %d arrived", failed, w.refused, len(w.counted), processes*each)
 		}
 	})
@@ -189,15 +230,60 @@ func TestMarginIsWidened(t *testing.T) {
 		w := &window{limit: l}
 		rng := rand.New(rand.NewPCG(7, 7))
 		var mu sync.Mutex
+		b := quota.NewManager(quotatest.NewMemory()).Bucket("b", "acme", l)
 		begin := time.Now()
-		send(t, quota.NewManager(quotatest.NewMemory()).Bucket("b", "acme", l), w, 200, func() time.Duration {
-			mu.Lock()
-			defer mu.Unlock()
-			return time.Duration(rng.Int64N(int64(time.Second)))
-		})
+		var wg sync.WaitGroup
+		for range 200 {
+			wg.Go(func() {
+				for {
+					s, err := b.Take(t.Context(), 0, time.Hour, nil)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					s.Sent()
+					mu.Lock()
+					d := time.Duration(rng.Int64N(int64(time.Second)))
+					mu.Unlock()
+					time.Sleep(d)
+					if w.arrive() {
+						s.Done(true)
+						return
+					}
+					if effective, _, err := s.Refused(5*time.Second, 5*time.Second, false); effective.N != 0 || err != nil {
+						t.Errorf("taught %v, %v", effective, err)
+					}
+				}
+			})
+		}
+		wg.Wait()
 		t.Logf("%d refusals in %v", w.refused, time.Since(begin))
-		if w.refused > 12 || time.Since(begin) > 30*time.Minute {
+		if w.refused > 12 || time.Since(begin) > 21*time.Minute {
 			t.Errorf("%d refusals in %v", w.refused, time.Since(begin))
+		}
+	})
+}
+
+// A stay that the server asked for is kept though the wall clock jumps ahead over it.
+func TestStayOverAClockJump(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ledger := quotatest.NewMemory()
+		b := quota.NewManager(ledger).Bucket("b", "acme", quota.Limit{N: 10, Window: time.Minute})
+		take := func() *quota.Slot {
+			s, err := b.Take(t.Context(), 0, time.Hour, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s
+		}
+		s := take()
+		s.Sent()
+		_, _, _ = s.Refused(30*time.Minute, 30*time.Minute, false)
+		ledger.Offset = 2 * time.Hour
+		begin := time.Now()
+		take().Done(true)
+		if time.Since(begin) < 30*time.Minute {
+			t.Errorf("let through after %v", time.Since(begin))
 		}
 	})
 }

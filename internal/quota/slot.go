@@ -22,25 +22,44 @@ type Slot struct {
 }
 
 // newSlot makes a slot of an entry that is in both logs. b.mu is held.
-func (b *Bucket) newSlot(at, mono int64, anchor time.Time) *Slot {
-	s := &Slot{b: b, at: at, mono: mono, took: anchor, stamped: anchor}
+func (b *Bucket) newSlot(at, mono int64, anchor time.Time, late int64) *Slot {
+	s := &Slot{b: b, at: at, late: late, mono: mono, took: anchor, stamped: anchor}
 	b.out++
 	if len(b.limits) > 0 {
-		s.late = b.limits[0].late()
 		s.keep = time.AfterFunc(b.limits[0].Window/2, s.refresh)
 	}
 	return s
 }
 
-// restamp moves the slot's entries to now, and reports whether that is later than the ledger has it. b.mu is held.
-func (s *Slot) restamp(now time.Time) (later bool) {
+// restamp moves the slot's entries to now, in the ledger to late µs after it. It reports whether that is later than the ledger has it. b.mu is held.
+func (s *Slot) restamp(now time.Time, late int64) (later bool) {
 	d := now.Sub(s.stamped).Microseconds()
-	to := s.at - s.late + d
+	to := s.at - s.late + d + late
 	later = to > s.at
 	s.b.moves = append(s.b.moves, move{from: s.at, to: to})
 	s.b.local.move(s.mono, s.mono+d)
-	s.at, s.late, s.mono, s.stamped = to, 0, s.mono+d, now
+	s.at, s.late, s.mono, s.stamped = to, late, s.mono+d, now
 	return later
+}
+
+// Ready says that the request will be written now. It returns when the ledger has the slot for no earlier than that; an error of the ledger is not told: the
+// margin may cover it, and the next take meets it.
+func (s *Slot) Ready() {
+	b := s.b
+	for range 3 { // the ledger may take longer than it did of late
+		b.mu.Lock()
+		now := time.Now()
+		if s.sent || s.ended || len(b.limits) == 0 || now.Sub(s.stamped).Microseconds() <= s.late {
+			b.mu.Unlock()
+			return
+		}
+		s.restamp(now, b.limits[0].late()+b.lag.Microseconds())
+		b.mu.Unlock()
+		_ = b.flush()
+		b.mu.Lock()
+		b.lag = max(b.lag, min(time.Since(now), b.limits[0].lagMax()))
+		b.mu.Unlock()
+	}
 }
 
 // refresh keeps the entry of a slot in the window while its request has not been sent.
@@ -51,7 +70,7 @@ func (s *Slot) refresh() {
 		b.mu.Unlock()
 		return
 	}
-	s.restamp(time.Now())
+	s.restamp(time.Now(), 0)
 	s.keep.Reset(b.limits[0].Window / 2)
 	b.mu.Unlock()
 	_ = b.flush() // tried again with the next change
@@ -69,7 +88,7 @@ func (s *Slot) Sent() {
 	if s.keep != nil {
 		s.keep.Stop()
 	}
-	urgent := len(b.limits) > 0 && s.restamp(time.Now())
+	urgent := len(b.limits) > 0 && s.restamp(time.Now(), 0)
 	b.mu.Unlock()
 	if urgent {
 		go func() { _ = b.flush() }() // tried again with the next change
@@ -94,7 +113,7 @@ func (s *Slot) finish(back bool) (first bool) {
 	case back:
 		b.local.giveBack(s.mono)
 	case !s.sent: // nobody knows when: at the latest now
-		s.restamp(time.Now())
+		s.restamp(time.Now(), 0)
 	}
 	if b.ramp > 0 {
 		b.wake()

@@ -137,9 +137,12 @@ const (
 // leastLate is what a request may take from its reservation to the wire on a busy machine.
 const leastLate = 50 * time.Millisecond
 
-// late is how much later than now a reservation is logged. When the request has been sent, its entry is moved to that moment; of a process that dies
-// before it can say so, the entry stays, and is late enough.
+// late is how much later than now a reservation is logged, besides what the ledger takes. When the request has been sent, its entry is moved to that
+// moment; of a process that dies before it can say so, the entry stays, and is late enough.
 func (l Limit) late() int64 { return min(max(l.margin(), leastLate), l.Window/10).Microseconds() }
+
+// lagMax bounds what is allowed for the ledger's own time.
+func (l Limit) lagMax() time.Duration { return min(l.Window/10, time.Second) }
 
 // hold is how long a request occupies its slot: the window and the margin, widened at most to a tenth of the window.
 func (s *state) hold(l Limit) int64 {
@@ -189,7 +192,8 @@ type room struct {
 // reports whether there were any: then the state must be stored, or they would move along with the clock.
 func (s *state) settle(now int64) (changed bool) {
 	for i := range s.logs {
-		latest := now + s.logs[i].limit.late() + s.logs[i].limit.grain()
+		l := s.logs[i].limit
+		latest := now + l.late() + l.lagMax().Microseconds() + l.grain()
 		for j := range s.logs[i].entries {
 			if e := &s.logs[i].entries[j]; e.at > latest {
 				e.at, changed = latest, true
