@@ -501,6 +501,37 @@ func TestRefusalsForQuota(t *testing.T) {
 	}
 }
 
+// Fault 37: a client that is refused does not hold up another one of the same host.
+func TestRefusalIsOfOneClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		buckets := quota.NewManager(quotatest.NewMemory())
+		limit := quota.Limit{N: 10, Window: time.Minute}
+		b := newBed(t, nil, func(c *apiclient.Config) { c.Bucket = buckets.Bucket("acme", "acme", limit) }, first(1, status(429, ``, "Retry-After", "60"), ok), nil)
+		other, err := apiclient.New(apiclient.Config{
+			Platform: adplatform.New(adplatform.Options{Account: "globex"}), Ref: ads.Ref{ClientID: "globex", Connection: "adplatform"}, BaseURL: "http://platform.test",
+			Email: secret.New("ops@globex.test"), Password: secret.New(canaryPassword), Bucket: buckets.Bucket("globex", "globex", limit), Shared: b.shared,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		refused := make(chan error, 1)
+		go func() { refused <- b.list() }()
+		synctest.Wait() // for its minute to begin
+		begin := time.Now()
+		for range limit.N {
+			if _, err := other.Do(t.Context(), platform.Request{Endpoint: "list campaigns", Method: "GET", Path: "/api/campaigns", Repeatable: true}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if took := time.Since(begin); took > time.Second {
+			t.Errorf("the other client took %v", took)
+		}
+		if err := <-refused; err != nil || time.Since(begin) < 55*time.Second {
+			t.Errorf("the refused one: %v after %v", err, time.Since(begin))
+		}
+	})
+}
+
 func TestLongWaitIsDeferred(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBed(t, nil, nil, status(429, ``, "Retry-After", "999999999999"), nil)
@@ -604,6 +635,9 @@ func TestIdleConnections(t *testing.T) {
 		}
 		if s := b.client.Stats(); s.Retries != 0 || s.Requests != 5 {
 			t.Errorf("%+v", s)
+		}
+		if n := b.net.dials.Load(); n != 5 {
+			t.Errorf("%d connections for 5 requests, each after the platform had closed the last one", n)
 		}
 	})
 }

@@ -170,8 +170,8 @@ func TestHeaderFlood(t *testing.T) {
 		ok(w, r)
 	}))
 	defer srv.Close()
-	if err := get(t, wired(t, srv.URL, nil), "list campaigns"); err != nil {
-		t.Error(err)
+	if err := get(t, wired(t, srv.URL, nil), "list campaigns"); err != nil || calls.Load() != 2 {
+		t.Errorf("%v after %d calls: the flood was taken in", err, calls.Load())
 	}
 }
 
