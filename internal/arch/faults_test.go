@@ -40,11 +40,23 @@ func TestFaultsPage(t *testing.T) {
 	for _, problem := range faultsProblems(table, testsOf(t)) {
 		t.Error("docs/faults.md: " + problem)
 	}
+	n := map[string]int{}
+	for line := range strings.Lines(table) {
+		if m := faultRow.FindStringSubmatch(strings.TrimRight(line, "\n")); m != nil {
+			state, _, _ := strings.Cut(strings.TrimSpace(m[3]), ":")
+			n[state]++
+		}
+	}
+	if sum := fmt.Sprintf("%d are held, %d are open and %d come later", n["held"], n["open"], n["later"]); !strings.Contains(table, sum) {
+		t.Errorf("docs/faults.md does not say that %s", sum)
+	}
 }
 
 // The page's own test finds what it is for.
 func TestFaultsPageIsJudged(t *testing.T) {
-	row := func(n int, state, tests string) string { return fmt.Sprintf("| %d | something | %s | %s |  |\n", n, state, tests) }
+	row := func(n int, state, tests string) string {
+		return fmt.Sprintf("| %d | something | %s | %s |  |\n", n, state, tests)
+	}
 	var rest strings.Builder
 	for n := 6; n <= faultCount; n++ {
 		rest.WriteString(row(n, "open", ""))
