@@ -62,7 +62,7 @@ func TestFaultsPageIsJudged(t *testing.T) {
 		rest.WriteString(row(n, "open", ""))
 	}
 	good := row(1, "held", "`internal/x TestA/one`") + row(2, "held", "`internal/x TestA`") + row(3, "open", "") + row(4, "later: dashboard", "") + row(5, "open", "`e2e TestB`") + rest.String()
-	tests := map[string]string{"internal/x": "func TestA(t *testing.T) {\n\t{\"one two\"}", "e2e": "func TestB(t *testing.T) {"}
+	tests := map[string]string{"internal/x": "func TestA(t *testing.T) {\n\t{\"one two\"}, {\"fault 12: so\"}", "e2e": "func TestB(t *testing.T) {"}
 	if got := faultsProblems(good, tests); len(got) > 0 {
 		t.Errorf("a good page: %q", got)
 	}
@@ -74,6 +74,7 @@ func TestFaultsPageIsJudged(t *testing.T) {
 		{row(7, "open", ""), row(7, "held", "`internal/x TestC`"), "fault 7: internal/x has no TestC"},
 		{row(7, "open", ""), row(7, "open", "`internal/y TestA`"), "fault 7: internal/y has no TestA"},
 		{row(7, "open", ""), row(7, "held", "`internal/x TestA/three`"), `fault 7: no test of internal/x is called "three…"`},
+		{row(7, "open", ""), row(7, "held", "`internal/x TestA/fault 1`"), `fault 7: no test of internal/x is called "fault 1…"`},
 		{row(7, "open", ""), row(7, "soon", ""), `fault 7 has the state "soon"`},
 		{row(7, "open", ""), row(7, "later: sometime", ""), `fault 7 has the state "later: sometime"`},
 		{row(7, "open", ""), row(155, "open", ""), "fault 155 is not one of 1 to 154"},
@@ -126,7 +127,7 @@ func faultsProblems(table string, tests map[string]string) (problems []string) {
 			switch {
 			case !strings.Contains(src, "func "+fn+"("):
 				add("fault %d: %s has no %s", n, pkg, fn)
-			case sub != "" && !strings.Contains(src, `"`+sub):
+			case sub != "" && !regexp.MustCompile(`"`+regexp.QuoteMeta(sub)+`(\D|$)`).MatchString(src):
 				add("fault %d: no test of %s is called %q", n, pkg, sub+"…")
 			}
 		}
