@@ -12,9 +12,9 @@ import (
 	"adsync/internal/observe"
 )
 
-// circuit knows whether a host answers. It opens after tripAfter failed attempts in a row, when what fails is the host and not one request: at
-// least two requests began to fail in this row, or no connection can be made, or the health page fails too. While it is open only
-// probes go out, one at a time, and no tries are spent.
+// circuit knows whether a host answers. It opens after tripAfter failed attempts in a row, when what fails is the host and not some requests: no
+// connection can be made, or at least two requests began to fail in this row and the host itself says that it is not available (or has no health page to ask),
+// or the health page fails too. While it is open only probes go out, one at a time, and no tries are spent.
 //
 // A probe is the health page, where the platform has one, and when that answers the request of the waiter that has probed least. Every third probe is
 // a request in any case: a health page can be out of order by itself.
@@ -38,6 +38,7 @@ type circuit struct {
 	waiting []*logical // in the order of coming
 	turn    *logical   // whose turn it is to probe
 	probing bool
+	healthy bool          // the health page answered before this probe
 	change  chan struct{} // closed when anything that a waiter waits for changes
 }
 
@@ -111,15 +112,17 @@ func (k *circuit) failure(ctx context.Context, c *Client, l *logical, a attempt)
 		k.several = k.several || k.first != l
 	}
 	if k.open {
+		// The host is up, so this is the request's own failure: two that fail for good would otherwise be waited for as if it were down.
+		own := k.turn == l && k.healthy && !unavailable(a)
 		if k.turn == l {
 			l.probed++
 			k.probeFailed(now, min(a.told, c.c.MaxWait), c.c.Rand())
 		}
 		k.mu.Unlock()
-		return true
+		return !own
 	}
 	trip := k.streak >= tripAfter && k.everUp
-	sure := k.several || a.verdict.Class == ads.ClassUnreachable
+	sure := a.verdict.Class == ads.ClassUnreachable || (k.several && (unavailable(a) || c.spec.HealthPath == ""))
 	ask := trip && !sure && (k.asked == 0 || k.streak >= k.asked+3)
 	if ask {
 		k.asked = k.streak
@@ -144,6 +147,12 @@ func (k *circuit) failure(ctx context.Context, c *Client, l *logical, a attempt)
 		c.emit(observe.Circuit{Open: true, Host: k.host, Since: now, Message: "the host does not answer: only probes are sent until it does (" + a.verdict.Message + ")"})
 	}
 	return down
+}
+
+// unavailable says that the host, or what stands before it, says of itself that it is not available.
+func unavailable(a attempt) bool {
+	return a.status == http.StatusBadGateway || a.status == http.StatusServiceUnavailable || a.status == http.StatusGatewayTimeout ||
+		(a.status == 0 && a.verdict.Class == ads.ClassUnreachable)
 }
 
 // choose gives the turn to the waiter that has probed least. Where there was no turn, all waiters have just been woken and see whose it is. k.mu is held.
@@ -181,7 +190,7 @@ func (c *Client) admit(ctx context.Context, l *logical) error {
 		}
 		mine := k.turn == l && !k.probing
 		if mine && !now.Before(k.next) {
-			k.probing = true
+			k.probing, k.healthy = true, false
 			if c.spec.HealthPath == "" || k.probes%requestEvery == requestEvery-1 {
 				return nil
 			}
@@ -191,6 +200,7 @@ func (c *Client) admit(ctx context.Context, l *logical) error {
 			switch {
 			case k.turn != l: // the host answered somebody in the meantime
 			case up:
+				k.healthy = true
 				return nil
 			case ctx.Err() != nil:
 				return context.Cause(ctx)

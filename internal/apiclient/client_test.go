@@ -33,20 +33,22 @@ const (
 // pipes is a network of net.Pipe connections, so that a server and its client live in one bubble of virtual time.
 type pipes struct {
 	conns chan net.Conn
+	ended chan struct{}
 	fail  atomic.Pointer[error] // what dialling gives instead
 	dials atomic.Int64
 }
 
-func newPipes() *pipes { return &pipes{conns: make(chan net.Conn)} }
+func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), ended: make(chan struct{})} }
 
 func (p *pipes) Accept() (net.Conn, error) {
-	c, ok := <-p.conns
-	if !ok {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.ended:
 		return nil, net.ErrClosed
 	}
-	return c, nil
 }
-func (p *pipes) Close() error   { close(p.conns); return nil }
+func (p *pipes) Close() error   { close(p.ended); return nil }
 func (p *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
 
 func (p *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -58,6 +60,8 @@ func (p *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	select {
 	case p.conns <- a:
 		return b, nil
+	case <-p.ended:
+		return nil, &net.OpError{Op: "dial", Err: errRefused}
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}

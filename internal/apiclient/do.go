@@ -16,6 +16,7 @@ import (
 type logical struct {
 	r        platform.Request
 	begin    time.Time
+	place    int64         // in the bucket's queue, kept over all attempts
 	try      int           // attempts that counted
 	sends    int           // attempts that were sent
 	excused  bool          // the last attempt was refused for quota, or met a dead connection: the next is no retry
@@ -30,11 +31,11 @@ type logical struct {
 }
 
 const (
-	maxStale    = 3  // repeats on another connection of what may have been counted
-	maxUnsent   = 8  // and of what has not
-	maxRenewals = 3  // times that a slot is given back for a token's sake
-	maxReauth   = 4  // times a request may meet a refused token
-	maxRefusals = 64 // for quota
+	maxStale    = 3   // repeats on another connection of what may have been counted
+	maxUnsent   = 8   // and of what has not
+	maxRenewals = 500 // times that a slot is given back for a token's sake; each costs a wait
+	maxReauth   = 4   // times a request may meet a refused token
+	maxRefusals = 64  // for quota
 )
 
 // mayRepeat says whether a request whose connection was dead is repeated at once, at no cost.
@@ -97,7 +98,7 @@ func (c *Client) round(ctx context.Context, l *logical) (platform.Reply, outcome
 	if err := c.admit(ctx, l); err != nil {
 		return fail(err)
 	}
-	slot, err := c.slot(ctx, l.r)
+	slot, err := c.slot(ctx, l)
 	if err != nil {
 		return fail(err)
 	}
@@ -115,17 +116,20 @@ func (c *Client) round(ctx context.Context, l *logical) (platform.Reply, outcome
 	}
 	if tok != nil {
 		now := c.auth.latest()
-		if now == nil && l.renewals < maxRenewals {
+		if now == nil {
 			// It ended while something else was waited for. A new one first: fetching it now would keep the slot from being used.
-			l.renewals++
 			if slot != nil {
 				slot.GiveBack()
 			}
+			if l.renewals++; l.renewals > maxRenewals {
+				return fail(&ads.Error{
+					Class: ads.ClassTransient, Code: CodeOutage, Endpoint: l.r.Endpoint,
+					Message: "the platform's tokens end before they can be used", Hint: "the token page may be too slow for the life of its tokens",
+				})
+			}
 			return platform.Reply{}, outcome{again: true}
 		}
-		if now != nil {
-			tok = now
-		}
+		tok = now
 	}
 	a := c.attempt(ctx, l, tok, slot)
 	next := c.judge(ctx, l, tok, slot, a)
@@ -136,7 +140,8 @@ func (c *Client) round(ctx context.Context, l *logical) (platform.Reply, outcome
 }
 
 // slot takes a slot of the quota, if there is one.
-func (c *Client) slot(ctx context.Context, r platform.Request) (*quota.Slot, error) {
+func (c *Client) slot(ctx context.Context, l *logical) (*quota.Slot, error) {
+	r := l.r
 	if r.Uncounted || c.c.Bucket == nil {
 		return nil, nil
 	}
@@ -150,11 +155,15 @@ func (c *Client) slot(ctx context.Context, r platform.Request) (*quota.Slot, err
 			w.tell(ev)
 		}
 	}
-	s, err := c.c.Bucket.Take(ctx, r.Priority, c.c.MaxWait, tell)
-	if err == nil && c.limit == nil {
+	s, err := c.c.Bucket.TakeAgain(ctx, l.place, r.Priority, c.c.MaxWait, tell)
+	if err != nil {
+		return nil, err
+	}
+	l.place = s.Place()
+	if c.limit == nil {
 		c.emit(c.c.Bucket.Use())
 	}
-	return s, err
+	return s, nil
 }
 
 // judge decides what an attempt means for its request, for the token, the slot and the host.

@@ -193,6 +193,42 @@ func TestPanicLeavesNothingBehind(t *testing.T) {
 	})
 }
 
+// Nor the one place that there is after a refusal.
+func TestPanicAfterARefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, []quota.Limit{{N: 100, Window: time.Minute}}, nil, first(1, status(429, ``, "Retry-After", "1"), ok), nil)
+		func() {
+			defer func() { _ = recover() }()
+			_, _ = b.client.Do(t.Context(), platform.Request{
+				Endpoint: "list campaigns", Method: "GET", Path: "/x", Repeatable: true, Parse: func(platform.Reply) error { panic("bug") },
+			})
+		}()
+		begin := time.Now()
+		if err := b.list(); err != nil || time.Since(begin) > time.Second {
+			t.Errorf("%v after %v", err, time.Since(begin))
+		}
+	})
+}
+
+// One request that always fails, alone, is not taken for an outage while the health page answers (fault 91).
+func TestOneBadRequestIsNoOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, nil, nil, func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/health" {
+				ok(w, r)
+				return
+			}
+			status(500, ``)(w, r)
+		}, nil)
+		for range 3 {
+			wantClass(t, b.sync("bad"), ads.ClassTransient, "http_500")
+		}
+		if n := count(b, func(observe.Circuit) bool { return true }); n > 0 {
+			t.Errorf("%d circuit events", n)
+		}
+	})
+}
+
 type panicking struct{ *adplatform.Platform }
 
 func (panicking) ParseToken(platform.Reply) (platform.Token, error) { panic("bug") }
@@ -324,43 +360,47 @@ func TestTokenPageDownIsAnOutage(t *testing.T) {
 
 // Fault 2 under a quota: a request that waits for its slot for a minute finds a fresh token there, and no slot is lost over it.
 func TestShortTokensUnderAQuota(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var mu sync.Mutex
-		issued, n, refused := time.Now(), 0, 0
-		b := newBed(t, []quota.Limit{{N: 5, Window: time.Minute}}, nil, func(w http.ResponseWriter, r *http.Request) {
-			mu.Lock()
-			good := r.Header.Get("Authorization") == fmt.Sprintf("Bearer %s-%d", canaryToken, n) && time.Since(issued) < 3*time.Second
-			if !good {
-				refused++
-			}
-			mu.Unlock()
-			if !good {
-				status(401, `{"error":"Token expired"}`)(w, r)
-				return
-			}
-			ok(w, r)
-		}, func(w http.ResponseWriter, _ *http.Request) {
-			time.Sleep(300 * time.Millisecond)
-			mu.Lock()
-			defer mu.Unlock()
-			n++
-			issued = time.Now()
-			giveToken(w, n, "3")
-		})
-		begin := time.Now()
-		var wg sync.WaitGroup
-		for i := range 50 {
-			wg.Go(func() {
-				if err := b.sync(fmt.Sprint(i)); err != nil {
-					t.Error(err)
-				}
-			})
+	for _, page := range []time.Duration{300 * time.Millisecond, 4 * time.Second} { // what the token page takes
+		t.Run(page.String(), func(t *testing.T) { synctest.Test(t, func(t *testing.T) { shortTokens(t, page) }) })
+	}
+}
+
+func shortTokens(t *testing.T, page time.Duration) {
+	var mu sync.Mutex
+	issued, n, refused := time.Now(), 0, 0
+	b := newBed(t, []quota.Limit{{N: 5, Window: time.Minute}}, nil, func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		good := r.Header.Get("Authorization") == fmt.Sprintf("Bearer %s-%d", canaryToken, n) && time.Since(issued) < 3*time.Second
+		if !good {
+			refused++
 		}
-		wg.Wait()
-		if refused > 0 || n > 12 || time.Since(begin) > 9*time.Minute+10*time.Second {
-			t.Errorf("%d refused, %d tokens, %v for 50 requests at 5 a minute", refused, n, time.Since(begin))
+		mu.Unlock()
+		if !good {
+			status(401, `{"error":"Token expired"}`)(w, r)
+			return
 		}
+		ok(w, r)
+	}, func(w http.ResponseWriter, _ *http.Request) {
+		time.Sleep(page)
+		mu.Lock()
+		defer mu.Unlock()
+		n++
+		issued = time.Now()
+		giveToken(w, n, "3")
 	})
+	begin := time.Now()
+	var wg sync.WaitGroup
+	for i := range 50 {
+		wg.Go(func() {
+			if err := b.sync(fmt.Sprint(i)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if refused > 0 || n > 24 || time.Since(begin) > 9*time.Minute+10*time.Second+9*page {
+		t.Errorf("%d refused, %d tokens, %v for 50 requests at 5 a minute", refused, n, time.Since(begin))
+	}
 }
 
 type reporting struct {

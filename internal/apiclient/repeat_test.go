@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,6 +28,8 @@ type dropping struct {
 	url   string
 	token atomic.Int64
 	seen  atomic.Int64 // requests but those for a token
+	hold  atomic.Pointer[chan struct{}]
+	held  atomic.Int64
 }
 
 func newDropping(t *testing.T) *dropping {
@@ -68,6 +71,9 @@ func (d *dropping) serve(conn net.Conn) {
 		} else if d.seen.Add(1); n > 0 {
 			_ = conn.(*net.TCPConn).SetLinger(0)
 			return
+		} else if hold := d.hold.Load(); hold != nil {
+			d.held.Add(1)
+			<-*hold
 		}
 		body := `{"access_token":"x","data":[],"pagination":{"total":0,"has_more":false}}`
 		fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
@@ -116,6 +122,37 @@ func TestNothingIsRepeatedSilently(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// When one kept connection is dead the others are not tried one after the other.
+func TestAllKeptConnectionsAreDead(t *testing.T) {
+	d := newDropping(t)
+	c := wired(t, d.url, nil)
+	if err := get(t, c, "list campaigns"); err != nil { // from here on the token is known to work
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	gate := make(chan struct{})
+	d.hold.Store(&gate)
+	for range 8 { // eight connections, each used once
+		wg.Go(func() {
+			if err := get(t, c, "list campaigns"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for d.held.Load() < 8 {
+		runtime.Gosched()
+	}
+	close(gate)
+	wg.Wait()
+	before := d.seen.Load()
+	if err := get(t, c, "list campaigns"); err != nil {
+		t.Fatal(err)
+	}
+	if n := d.seen.Load() - before; n > 2 || c.Stats().Retries > 0 {
+		t.Errorf("sent %d times, %+v", n, c.Stats())
 	}
 }
 

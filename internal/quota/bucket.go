@@ -95,18 +95,25 @@ func (b *Bucket) Limited() bool {
 // Take waits for a slot. A wait that would be longer than maxWait is an *ads.Error of class deferred, at once. onWait is told of each wait that begins
 // or changes while it lasts; it must not block and must not call the bucket. An error of the ledger is given as it is.
 func (b *Bucket) Take(ctx context.Context, prio platform.Priority, maxWait time.Duration, onWait func(observe.WaitStarted)) (*Slot, error) {
+	return b.TakeAgain(ctx, 0, prio, maxWait, onWait)
+}
+
+// TakeAgain is Take for a request that has had a slot before and keeps its place in the queue (Slot.Place); 0: at the end.
+func (b *Bucket) TakeAgain(ctx context.Context, place int64, prio platform.Priority, maxWait time.Duration, onWait func(observe.WaitStarted)) (*Slot, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
 	w := &waiter{prio: prio, maxWait: maxWait, onWait: onWait, got: make(chan granted, 1)}
 	b.mu.Lock()
+	if w.seq = place; place == 0 {
+		b.seq++
+		w.seq = b.seq
+	}
 	if now := time.Now(); len(b.limits) == 0 && b.ramp == 0 && b.gap == 0 && now.Sub(b.read) < unlimitedRead && !now.Before(b.blocked) {
 		b.out++
 		b.mu.Unlock()
-		return &Slot{b: b, took: now, stamped: now}, nil
+		return &Slot{b: b, place: w.seq, took: now, stamped: now}, nil
 	}
-	b.seq++
-	w.seq = b.seq
 	at, _ := slices.BinarySearchFunc(b.waiters, w, func(x, y *waiter) int { return cmp.Or(cmp.Compare(x.prio, y.prio), cmp.Compare(x.seq, y.seq)) })
 	b.waiters = slices.Insert(b.waiters, at, w)
 	if !b.pumping {
@@ -242,7 +249,9 @@ func (b *Bucket) serve() (time.Time, error) {
 	b.granted = anchor
 	given := min(k, len(b.waiters))
 	for _, w := range b.waiters[:given] {
-		w.got <- granted{slot: b.newSlot(took, mono, anchor, late)}
+		slot := b.newSlot(took, mono, anchor, late)
+		slot.place = w.seq
+		w.got <- granted{slot: slot}
 	}
 	b.waiters = slices.Delete(b.waiters, 0, given)
 	var over []*Slot

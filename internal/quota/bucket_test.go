@@ -255,6 +255,41 @@ func TestPriorityAndOrder(t *testing.T) {
 	})
 }
 
+// A request that was refused stands where it stood, before those who came after it.
+func TestPlaceIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := quota.NewManager(quotatest.NewMemory()).Bucket("b", "acme", quota.Limit{N: 1, Window: 10 * time.Second})
+		s, err := b.Take(t.Context(), 0, time.Hour, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var mu sync.Mutex
+		var got []string
+		var wg sync.WaitGroup
+		ask := func(name string, place int64) {
+			wg.Go(func() {
+				s, err := b.TakeAgain(t.Context(), place, 0, time.Hour, nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				got = append(got, name)
+				mu.Unlock()
+				s.Done(true)
+			})
+			synctest.Wait()
+		}
+		ask("second", 0)
+		_, _, _ = s.Refused(time.Second, time.Second, false)
+		ask("first", s.Place())
+		wg.Wait()
+		if want := []string{"first", "second"}; !slices.Equal(got, want) {
+			t.Errorf("served %v, want %v", got, want)
+		}
+	})
+}
+
 func TestRefusalHoldsTheWholeBucket(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ledger := quotatest.NewMemory()

@@ -9,8 +9,9 @@ import (
 
 // Slot is the right to send one request now. It ends with the first of GiveBack, Done and Refused; what is called after that does nothing.
 type Slot struct {
-	b    *Bucket
-	took time.Time // when it was given
+	b     *Bucket
+	took  time.Time // when it was given
+	place int64
 
 	// Under b.mu.
 	at, mono int64     // in the ledger, in the local log
@@ -20,6 +21,9 @@ type Slot struct {
 	ended    bool
 	keep     *time.Timer // until the request is sent
 }
+
+// Place is where the slot's owner stood in the queue.
+func (s *Slot) Place() int64 { return s.place }
 
 // newSlot makes a slot of an entry that is in both logs. b.mu is held.
 func (b *Bucket) newSlot(at, mono int64, anchor time.Time, late int64) *Slot {
