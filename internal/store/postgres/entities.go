@@ -99,10 +99,12 @@ func copyIn(ctx context.Context, c *pgx.Conn, sql string, records []ads.Entity, 
 	s := streams.Get().(*copyStream)
 	s.records, s.skip, s.tail, s.tailCount = records, skip, tail, tailCount
 	s.begin()
-	_, err := c.PgConn().CopyFrom(ctx, s, sql)
+	if _, err := c.PgConn().CopyFrom(ctx, s, sql); err != nil {
+		return err // a connection that broke may still be read for: the stream is not used again
+	}
 	s.records, s.skip, s.tail = nil, nil, nil
 	streams.Put(s)
-	return err
+	return nil
 }
 
 // direct writes listed records to their table.
