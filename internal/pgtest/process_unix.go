@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // process is a server and its watcher: a shell that ends the server and removes its data as soon as the pipe to us breaks, which it does
@@ -69,14 +70,25 @@ func startProcess(bin, dir, data string, port int) (*process, error) {
 	return p, nil
 }
 
-// kill ends the server and all that it started by SIGKILL.
+// kill ends the server and all that it started by SIGKILL, and waits until they are gone: while one is left, its memory cannot be used by
+// the next.
 func (p *process) kill() {
-	pids := append(children(p.cmd.Process.Pid), p.cmd.Process.Pid)
-	for _, pid := range pids {
+	server := p.cmd.Process.Pid
+	_ = syscall.Kill(server, syscall.SIGSTOP) // it starts no more
+	pids := children(server)
+	for _, pid := range append(pids, server) {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
 	p.stop()
+	end := time.Now().Add(killTimeout)
+	for _, pid := range pids {
+		for syscall.Kill(pid, 0) == nil && time.Now().Before(end) {
+			<-time.After(2 * time.Millisecond)
+		}
+	}
 }
+
+const killTimeout = 10 * time.Second
 
 // children are the processes that pid has started, where the system tells.
 func children(pid int) (out []int) {

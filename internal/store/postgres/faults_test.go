@@ -201,7 +201,7 @@ func TestFault95ServerKilled(t *testing.T) {
 	dsn := pgtest.NewOn(t, server)
 	s := mustOpen(t, dsn)
 	x := storetest.Begin(t, s)
-	const batches, rowsEach = 4, 600
+	const batches, rowsEach = 2, 600
 	for i := range batches {
 		var wg sync.WaitGroup
 		wg.Go(func() {
