@@ -236,7 +236,7 @@ func processesShareAQuota(t *testing.T, database string) {
 	}
 }
 
-// PostgreSQL: refused without a schema, with the cure; then the same as SQLite. The server dies in the middle and comes back (fault 95).
+// PostgreSQL: refused without a schema, with the cure, before anything is asked of the platform (fault 94); then the same as SQLite.
 func TestPostgres(t *testing.T) {
 	pgtest.Need(t)
 	p := newPlatform(t, func(c *simulator.Config) { c.Quota, c.Campaigns = simulator.Quota{}, 60 })
