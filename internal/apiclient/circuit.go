@@ -45,7 +45,8 @@ type circuit struct {
 const (
 	tripAfter     = 5
 	healthTimeout = 5 * time.Second
-	requestEvery  = 3 // probes
+	healthyCap    = 5 * time.Second // between probes of a host that is up
+	requestEvery  = 3               // probes
 )
 
 func newCircuit(host string) *circuit { return &circuit{host: host, change: make(chan struct{})} }
@@ -88,11 +89,11 @@ func (k *circuit) leave(l *logical) {
 	}
 }
 
-// probeFailed plans the next one. told is how long the answer asked to stay away. k.mu is held.
-func (k *circuit) probeFailed(now time.Time, told time.Duration, rnd float64) {
+// probeFailed plans the next one, at most most from now unless the answer told to stay away for longer. k.mu is held.
+func (k *circuit) probeFailed(now time.Time, most, told time.Duration, rnd float64) {
 	k.failed, k.probes = now, k.probes+1
 	k.turn, k.probing = nil, false
-	k.delay = min(2*k.delay, probeCap)
+	k.delay = min(2*k.delay, most)
 	k.next = now.Add(max(k.delay*3/4+time.Duration(rnd*float64(k.delay)/4), told))
 	k.changed()
 }
@@ -116,7 +117,11 @@ func (k *circuit) failure(ctx context.Context, c *Client, l *logical, a attempt)
 		own := k.turn == l && k.healthy && !unavailable(a)
 		if k.turn == l {
 			l.probed++
-			k.probeFailed(now, min(a.told, c.c.MaxWait), c.c.Rand())
+			most := probeCap
+			if own {
+				most = healthyCap
+			}
+			k.probeFailed(now, most, min(a.told, c.c.MaxWait), c.c.Rand())
 		}
 		k.mu.Unlock()
 		return !own
@@ -205,7 +210,7 @@ func (c *Client) admit(ctx context.Context, l *logical) error {
 			case ctx.Err() != nil:
 				return context.Cause(ctx)
 			default:
-				k.probeFailed(time.Now(), 0, c.c.Rand())
+				k.probeFailed(time.Now(), probeCap, 0, c.c.Rand())
 			}
 			continue
 		}

@@ -648,3 +648,110 @@ func TestNoSocketLeft(t *testing.T) {
 		}
 	})
 }
+
+// Requests that fail for good are given up by themselves after an outage too, and do not keep the host down.
+func TestBadRequestsAfterAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		b := newBed(t, nil, nil, func(w http.ResponseWriter, r *http.Request) {
+			d := time.Since(begin)
+			switch {
+			case d > time.Minute && d < time.Minute+20*time.Second:
+				status(503, ``)(w, r)
+			case strings.Contains(r.URL.Path, "bad"):
+				status(500, ``)(w, r)
+			default:
+				ok(w, r)
+			}
+		}, nil)
+		if err := b.list(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(61 * time.Second)
+		var wg sync.WaitGroup
+		for i := range 3 {
+			wg.Go(func() { wantClass(t, b.sync(fmt.Sprintf("bad%d", i)), ads.ClassTransient, "http_500") })
+		}
+		wg.Wait()
+		if took := time.Since(begin); took > 6*time.Minute {
+			t.Errorf("took %v", took)
+		}
+		if err := b.sync("good"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A body that comes slowly, but comes, is read to its end: silence is counted from its last byte.
+func TestSlowBody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, nil, nil, func(w http.ResponseWriter, _ *http.Request) {
+			for range 3 {
+				_, _ = w.Write([]byte(" "))
+				w.(http.Flusher).Flush()
+				time.Sleep(8 * time.Second)
+			}
+			_, _ = w.Write([]byte(`{"data":[],"pagination":{"total":0,"has_more":false}}`))
+		}, nil)
+		if err := b.list(); err != nil || b.client.Stats().Requests != 1 {
+			t.Errorf("%v, %+v", err, b.client.Stats())
+		}
+	})
+}
+
+// A token that is said to last for ten days is renewed each day all the same.
+func TestLongTokenLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, nil, nil, ok, func(w http.ResponseWriter, _ *http.Request) { giveToken(w, 1, "864000") })
+		for range 2 {
+			if err := b.list(); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(25 * time.Hour)
+		}
+		if b.tokens != 2 {
+			t.Errorf("%d tokens", b.tokens)
+		}
+	})
+}
+
+// Fault 5 with many requests at once, as when a run is resumed: few of them try a token that has not worked yet.
+func TestFreshTokenRefusedToMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, []quota.Limit{{N: 100, Window: time.Minute}}, nil, func(w http.ResponseWriter, r *http.Request) {
+			time.Sleep(100 * time.Millisecond)
+			status(401, `{"error":"Unauthorized"}`)(w, r)
+		}, nil)
+		var wg sync.WaitGroup
+		for i := range 40 {
+			wg.Go(func() { wantClass(t, b.sync(fmt.Sprint(i)), ads.ClassAuth, "fresh_token_refused") })
+		}
+		wg.Wait()
+		if b.tokens > 3 || b.calls > 10 {
+			t.Errorf("%d tokens, %d calls", b.tokens, b.calls)
+		}
+	})
+}
+
+// A token page that cannot renew a token which is still good is not asked again for each request.
+func TestRenewalIsNotHammered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := 0
+		b := newBed(t, nil, nil, ok, func(w http.ResponseWriter, r *http.Request) {
+			if n++; n > 1 {
+				status(404, ``)(w, r)
+				return
+			}
+			giveToken(w, n, "1000")
+		})
+		for range 900 {
+			if err := b.sync("x"); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+		}
+		if n < 3 || n > 20 {
+			t.Errorf("%d token requests", n)
+		}
+	})
+}
