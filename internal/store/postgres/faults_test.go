@@ -428,7 +428,7 @@ func TestFault107Failover(t *testing.T) {
 func TestFault105TooManyConnections(t *testing.T) {
 	t.Parallel()
 	server := pgtest.StartFor(t, pgtest.Options{Settings: map[string]string{"max_connections": "5", "superuser_reserved_connections": "0"}})
-	dsn := pgtest.NewOn(t, server)
+	dsn := server.URL("postgres")
 	s := mustOpen(t, dsn)
 	if _, err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)

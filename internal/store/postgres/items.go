@@ -40,7 +40,8 @@ func (t *commit) items(ctx context.Context, l *store.Listed) error {
 	}
 	if ids := suspects(l); len(ids) > 0 {
 		var inRun, inPass int64
-		err := t.conn.QueryRow(ctx, "SELECT count(*), count(*) FILTER (WHERE pass = $5) FROM adsync_items WHERE run_no = $1 AND account_id = $2 AND stream = $3 AND id = ANY ($4)",
+		err := t.conn.QueryRow(ctx, `SELECT count(*), count(*) FILTER (WHERE i.pass = $5) FROM unnest($4::text[]) AS s (id) CROSS JOIN LATERAL (
+			SELECT pass FROM adsync_items WHERE run_no = $1 AND account_id = $2 AND stream = $3 AND id = s.id LIMIT 1) AS i`,
 			t.no, t.c.Account, t.c.Stream, ids, l.Pass).Scan(&inRun, &inPass)
 		if err != nil {
 			return err

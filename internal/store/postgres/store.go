@@ -120,9 +120,12 @@ func firstSchema(path string) string {
 	return strings.ToLower(first)
 }
 
+// setLimits sets what a connection keeps to. Plans are made while tables grow by thousands of rows a second and their statistics lag behind, so
+// the server is kept from reading a table whole where it has an index, and from compiling for the cost that it believes that to have.
 func setLimits(ctx context.Context, c *pgx.Conn) error {
 	_, err := c.Exec(ctx, `SELECT set_config(name, v, false) FROM (VALUES ('statement_timeout', '`+statementTimeout+`'), ('lock_timeout', '`+lockTimeout+`'),
-		('idle_in_transaction_session_timeout', '`+idleInTx+`')) AS l (n, v) JOIN pg_settings ON name = n WHERE setting = '0'`)
+		('idle_in_transaction_session_timeout', '`+idleInTx+`')) AS l (n, v) JOIN pg_settings ON name = n WHERE setting = '0'
+		UNION ALL SELECT set_config('enable_seqscan', 'off', false) UNION ALL SELECT set_config('jit', 'off', false)`)
 	return err
 }
 

@@ -15,6 +15,7 @@ CREATE TABLE accounts (
     PRIMARY KEY (client_id, connection, id)
 );
 
+-- Every sync rewrites every row. Half of each page is left free for that, so that the new row lies beside the old one and no index changes.
 CREATE TABLE campaigns (
     client_id           text COLLATE "C" NOT NULL,
     connection          text COLLATE "C" NOT NULL,
@@ -39,7 +40,7 @@ CREATE TABLE campaigns (
     removed_at          timestamptz,
     raw                 json,
     PRIMARY KEY (client_id, connection, account_id, id)
-);
+) WITH (fillfactor = 50);
 CREATE INDEX adsync_campaigns_removed ON campaigns (client_id, connection) WHERE removed_at IS NOT NULL;
 
 CREATE TABLE ad_groups (
@@ -67,7 +68,7 @@ CREATE TABLE ad_groups (
     removed_at          timestamptz,
     raw                 json,
     PRIMARY KEY (client_id, connection, account_id, id)
-);
+) WITH (fillfactor = 50);
 
 CREATE TABLE ads (
     client_id           text COLLATE "C" NOT NULL,
@@ -95,7 +96,7 @@ CREATE TABLE ads (
     removed_at          timestamptz,
     raw                 json,
     PRIMARY KEY (client_id, connection, account_id, id)
-);
+) WITH (fillfactor = 50);
 
 CREATE TABLE daily_metrics (
     client_id               text COLLATE "C" NOT NULL,
