@@ -47,15 +47,15 @@ func appendEntity(args []driver.NamedValue, e *ads.Entity) []driver.NamedValue {
 	return args
 }
 
-// onConflict is the update of a row that is there already.
-func onConflict(table string) string {
+// onConflict is the update of a row that is there already. changed is what changed_at becomes when the row is changed.
+func onConflict(table, changed string) string {
 	var set strings.Builder
 	for _, c := range append([]string{"platform", "synced_at"}, entityColumns[1:]...) {
 		set.WriteString(c + " = excluded." + c + ", ")
 	}
 	old, now := table+"."+strings.Join(compared, ", "+table+"."), "excluded."+strings.Join(compared, ", excluded.")
 	return " ON CONFLICT (client_id, connection, account_id, id) DO UPDATE SET " + set.String() + "removed_at = NULL, changed_at = CASE WHEN " +
-		table + ".removed_at IS NULL AND (" + old + ") IS (" + now + ") THEN " + table + ".changed_at ELSE excluded.changed_at END"
+		table + ".removed_at IS NULL AND (" + old + ") IS (" + now + ") THEN " + table + ".changed_at ELSE " + changed + " END"
 }
 
 // chunk is how many rows go into one statement.
@@ -71,7 +71,7 @@ func init() {
 	}
 }
 
-// buildUpsert makes the statement that writes n records. It gives a row for each that was there unchanged. Its parameters have no numbers:
+// buildUpsert makes the statement that writes n records: five constants, the records, the connection's number. Its parameters have no numbers:
 // the driver looks up the name of each, and in a list of hundreds of numbered ones that took more time than all the writing.
 func buildUpsert(table string, n int) string {
 	var b strings.Builder
@@ -85,7 +85,7 @@ func buildUpsert(table string, n int) string {
 	row := "(" + strings.TrimSuffix(strings.Repeat("?,", len(entityColumns)), ",") + ")"
 	b.WriteString(strings.TrimSuffix(strings.Repeat(row+",", n), ","))
 	b.WriteString(") AS v WHERE true")
-	b.WriteString(onConflict(table) + " RETURNING changed_at <> synced_at")
+	b.WriteString(onConflict(table, changedSQL+"(?, excluded.changed_at)"))
 	return b.String()
 }
 
@@ -93,6 +93,12 @@ func buildUpsert(table string, n int) string {
 func (t *commit) direct(l *store.Listed) error {
 	again, err := t.writtenBefore(l)
 	if err != nil {
+		return err
+	}
+	// What is new gets the next row numbers, so their highest tells how many were.
+	var before, after int64
+	newest := "SELECT max(rowid) FROM " + t.table
+	if err := t.query(newest, scanOne(&before)); err != nil {
 		return err
 	}
 	lo := 0
@@ -114,6 +120,10 @@ func (t *commit) direct(l *store.Listed) error {
 			lo = i + 1
 		}
 	}
+	if err := t.query(newest, scanOne(&after)); err != nil {
+		return err
+	}
+	t.res.Unchanged -= after - before // upsert has counted them so
 	if !t.open {
 		return nil
 	}
@@ -144,24 +154,23 @@ func (t *commit) upsertOrRefuse(l *store.Listed, lo, n int, count bool) error {
 	return nil
 }
 
-// upsert writes n records, 1 or chunk, by one statement.
+// upsert writes n records, 1 or chunk, by one statement. It counts new ones as unchanged.
 func (t *commit) upsert(l *store.Listed, lo, n int, count bool) error {
-	args := append(t.args[:0],
-		driver.NamedValue{Ordinal: 1, Value: t.ref.ClientID}, driver.NamedValue{Ordinal: 2, Value: t.ref.Connection},
-		driver.NamedValue{Ordinal: 3, Value: t.c.Account}, driver.NamedValue{Ordinal: 4, Value: l.Platform}, driver.NamedValue{Ordinal: 5, Value: t.stamp})
+	t.args = t.args[:0]
+	t.bind(t.ref.ClientID)
+	t.bind(t.ref.Connection)
+	t.bind(t.c.Account)
+	t.bind(l.Platform)
+	t.bind(t.stamp)
 	for i := lo; i < lo+n; i++ {
-		args = appendEntity(args, &l.Records[i])
+		t.args = appendEntity(t.args, &l.Records[i])
 	}
-	t.args = args
-	var rows, same int64
-	err := t.queryBound(upsertSQL[t.table+strconv.Itoa(n)], func(v []driver.Value) error {
-		rows++
-		same += asInt(v[0])
-		return nil
-	})
+	t.bind(t.number)
+	before := t.changed
+	rows, err := t.execBound(upsertSQL[t.table+strconv.Itoa(n)])
 	if err == nil && count {
 		t.res.Written += rows
-		t.res.Unchanged += same
+		t.res.Unchanged += rows - (t.changed - before)
 	}
 	return err
 }

@@ -75,7 +75,7 @@ var doneSQL = func() map[string]string {
 		cols := strings.Join(entityColumns, ", ")
 		m[table] = "INSERT INTO " + table + " (client_id, connection, account_id, platform, first_seen_at, changed_at, synced_at, " + cols + ")" +
 			" SELECT ?1, ?2, account_id, platform, ?3, ?3, ?3, " + cols + " FROM adsync_items WHERE run_no = ?4 AND seq = ?5 AND state = 0" +
-			onConflict(table) + " RETURNING changed_at <> ?3, id"
+			onConflict(table, "excluded.changed_at") + " RETURNING changed_at <> ?3, id"
 	}
 	return m
 }()
