@@ -83,7 +83,7 @@ func notOpen(ref ads.Ref, runID string) error {
 const runNoSQL = "SELECT no FROM adsync_run_state WHERE run_id = $1 AND client_id = $2 AND connection = $3 AND open"
 
 // dropBatch bounds how many items are deleted in one transaction.
-const dropBatch = 10_000
+const dropBatch = 5000
 
 // dropOldItems deletes the items of runs that have ended. What it cannot delete now, the next run does.
 func (s *Store) dropOldItems(ctx context.Context, ref ads.Ref) {

@@ -26,7 +26,26 @@ func TestMain(m *testing.M) {
 }
 
 func TestStore(t *testing.T) {
-	storetest.Run(t, func(t testing.TB) storetest.Database { return database(filepath.Join(t.TempDir(), "adsync.db")) })
+	storetest.Run(t, func(t testing.TB) storetest.Database {
+		path := filepath.Join(t.TempDir(), "adsync.db")
+		db := database(path)
+		conn := beside(t, path)
+		db.Rows = func(t testing.TB, query string) [][]string { return ask(t, conn, query) }
+		db.Exec = func(t testing.TB, query string) { ask(t, conn, query) }
+		return db
+	})
+}
+
+// beside is another program's connection, which makes an empty database where there is none.
+func beside(t testing.TB, path string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(10000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.SetMaxOpenConns(1)
+	t.Cleanup(func() { _ = db.Close() })
+	return db
 }
 
 func database(path string) storetest.Database {
@@ -46,6 +65,11 @@ func rows(t testing.TB, path, query string) [][]string {
 		t.Fatal(err)
 	}
 	defer func() { _ = db.Close() }()
+	return ask(t, db, query)
+}
+
+func ask(t testing.TB, db *sql.DB, query string) [][]string {
+	t.Helper()
 	res, err := db.Query(query)
 	if err != nil {
 		t.Fatalf("%s: %v", query, err)

@@ -292,7 +292,7 @@ func testDirectSeen(t *testing.T, db Database) {
 // Batches of all sizes are written whole: first load, and again with half of them changed.
 func testBigBatches(t *testing.T, db Database) {
 	s := open(t, db)
-	for i, n := range []int{1, 2, 49, 50, 51, 199, 200, 201, 5000} {
+	for i, n := range []int{1, 2, 49, 50, 51, 199, 200, 201, 2500} {
 		ref := ads.Ref{ClientID: fmt.Sprint("client", n), Connection: "c"}
 		var records []ads.Entity
 		for k := range n {

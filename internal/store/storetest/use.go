@@ -124,42 +124,50 @@ func acquire(ctx context.Context, s store.Store) (store.Lease, error) {
 }
 
 // KillLoop starts a process that writes, kills it at a random moment, and looks at what it has left, n times: each commit is there whole
-// or not at all, none is lost, and the next one goes on. check looks at the database in its own way after each death.
+// or not at all, none is lost, and the next one goes on. Nobody else has the database open when a process dies, so that whoever comes next has
+// to recover it. check looks at the database in its own way after each death.
 func KillLoop(t *testing.T, db Database, n int, pause func() <-chan time.Time, check func(t testing.TB)) {
-	s := openRaw(t, db)
-	if _, err := s.Migrate(testContext(t)); err != nil {
-		t.Fatal(err)
-	}
 	seq := int64(0)
-	for i := range n {
-		kill, _ := start(t, db, "fill", "")
-		<-pause()
-		kill()
-		x := &Session{}
+	visit := func(name string, end func(*session)) {
+		s, err := db.Open(testContext(t))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if _, err := s.Migrate(testContext(t)); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
 		l := acquireSoon(t, s, acme)
 		run, err := s.OpenRun(testContext(t), l, newRun("run", at(0)))
 		if err != nil || run.ID != "run" || run.CommitSeq < seq || (seq > 0 && !run.Resumed) {
-			t.Fatalf("after death %d: %+v, %v; commit %d was there before", i+1, run, err, seq)
+			t.Fatalf("%s: %+v, %v; commit %d was there before", name, run, err, seq)
 		}
 		seq = run.CommitSeq
-		x.x = &session{t: t, s: s, lease: l, run: run, seq: seq}
 		rows := db.Rows(t, "SELECT count(*), count(DISTINCT id), count(DISTINCT substr(id, 1, 7)), coalesce(max(substr(id, 1, 7)), '') FROM campaigns")
 		want := []string{fmt.Sprint(seq * killRows), fmt.Sprint(seq * killRows), fmt.Sprint(seq), fmt.Sprintf("c%06d", seq)}
 		if seq == 0 {
 			want[3] = ""
 		}
 		if !slices.Equal(rows[0], want) {
-			t.Fatalf("after death %d: %v, want %v", i+1, rows, want)
+			t.Fatalf("%s: %v, want %v", name, rows, want)
 		}
 		if check != nil {
 			check(t)
 		}
-		x.x.release()
+		end(&session{t: t, s: s, lease: l, run: run, seq: seq})
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	visit("before", func(x *session) { x.release() })
+	for i := range n {
+		kill, _ := start(t, db, "fill", "")
+		<-pause()
+		kill()
+		visit(fmt.Sprintf("after death %d", i+1), func(x *session) { x.release() })
 	}
 	t.Logf("%d deaths, %d commits, none lost", n, seq)
-	x := &Session{begin(t, s, acme, newRun("run", at(0)))}
 	if seq == 0 {
 		t.Error("no commit came through between all these deaths")
 	}
-	x.End()
+	visit("at the end", func(x *session) { x.finish(ads.Complete, at(10_000)) })
 }
