@@ -49,10 +49,7 @@ func (s *Store) Commit(ctx context.Context, l store.Lease, c *store.Commit) (sto
 			return err
 		})
 		if spoiled == nil {
-			return res, err
-		}
-		if careful {
-			return res, err
+			return res, common.NotWritten(err, c)
 		}
 		// The quick way takes no savepoints, so it leaves nothing when something is refused. The careful one finds out what it is.
 		if !s.disbelieve(l, c, spoiled) {

@@ -143,7 +143,7 @@ func (t *commit) direct(ctx context.Context, l *store.Listed) error {
 			return t.refuse(ctx, l.Records[i].ID, l.Records[i].Raw, err)
 		})
 	case t.firstLoad(l):
-		err = t.copyNew(ctx, l)
+		err = t.copyNew(ctx, l, again)
 	case t.staged && n >= stageRows:
 		if err = copyIn(ctx, t.conn, copyStage, l.Records, nil, nil, 0); err == nil {
 			err = t.upsert(ctx, tables[t.table].staged, l, again)
@@ -183,14 +183,15 @@ func (t *commit) upsert(ctx context.Context, sql string, l *store.Listed, again 
 	return err
 }
 
-// firstLoad says that the account had no rows when this life of the run began, and that none of these has come since: then there is nothing
-// to compare with, and rows go straight into the table.
+// firstLoad says that the account had no rows when this life of the run began, and that hardly any of these may have come since: then there is
+// nothing to compare with, and rows go straight into the table.
 func (t *commit) firstLoad(l *store.Listed) bool {
-	return t.fresh && l.Pass <= 1 && !l.AllMaybeSeen && len(l.MaybeSeen) == 0 && len(l.Records) >= stageRows
+	return t.fresh && l.Pass <= 1 && !l.AllMaybeSeen && len(l.Records) >= stageRows && len(l.MaybeSeen) <= len(l.Records)/10
 }
 
-// copyNew writes records that have no row yet. A row that is there all the same spoils the transaction, which is then repeated another way.
-func (t *commit) copyNew(ctx context.Context, l *store.Listed) error {
+// copyNew writes records that have no row yet, and by an upsert those that may have one. A row that is there all the same spoils the
+// transaction, which is then repeated another way.
+func (t *commit) copyNew(ctx context.Context, l *store.Listed, again []string) error {
 	var tail []byte
 	for _, s := range []string{t.ref.ClientID, t.ref.Connection, t.c.Account, l.Platform} {
 		tail = appendText(tail, s)
@@ -198,11 +199,23 @@ func (t *commit) copyNew(ctx context.Context, l *store.Listed) error {
 	for range 3 {
 		tail = appendTime(tail, t.stamp)
 	}
-	if err := copyIn(ctx, t.conn, tables[t.table].copyIn, l.Records, nil, tail, 7); err != nil {
+	var skip []bool
+	var maybe []ads.Entity
+	if len(l.MaybeSeen) > 0 {
+		skip = make([]bool, len(l.Records))
+		for _, i := range l.MaybeSeen {
+			skip[i] = true
+			maybe = append(maybe, l.Records[i])
+		}
+	}
+	if err := copyIn(ctx, t.conn, tables[t.table].copyIn, l.Records, skip, tail, 7); err != nil {
 		return err
 	}
-	t.res.Written += int64(len(l.Records))
-	return nil
+	t.res.Written += int64(len(l.Records) - len(maybe))
+	if maybe == nil {
+		return nil
+	}
+	return t.upsert(ctx, tables[t.table].arrays, l, again, arraysOf(maybe)...)
 }
 
 // arrays writes records [lo, hi) by one statement that carries them.

@@ -291,14 +291,38 @@ func TestFault96AnswerLost(t *testing.T) {
 	}
 	p := newProxy(t, server.Addr())
 	s := mustOpen(t, with(t, dsn, func(u *url.URL, _ url.Values) { u.Host = p.l.Addr().String() }))
-	x := storetest.Begin(t, s)
+	if _, err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p.cut.Store(true)
+	x := storetest.Begin(t, s) // the lock's
+	if p.cut.Load() {
+		t.Fatal("no answer was lost")
+	}
+	x.End()
+	for i := range 3 {
+		lease, err := s.Acquire(t.Context(), storetest.Acme())
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.cut.Store(true) // the new run's
+		run, err := s.OpenRun(t.Context(), lease, store.OpenRun{NewID: fmt.Sprint("new ", i), Plan: "p", Fresh: true})
+		if err != nil || run.Resumed || p.cut.Load() {
+			t.Errorf("%+v, %v", run, err)
+		}
+		if err := s.Release(t.Context(), lease); err != nil {
+			t.Error(err)
+		}
+	}
+	x = storetest.Begin(t, s)
+	cut := p.n.Load()
 	for i := range 3 {
 		p.cut.Store(true)
 		res, err := x.Direct(fmt.Sprintf("b%d-", i), 300)
 		if err != nil || res != (store.Result{Written: 300}) {
 			t.Errorf("batch %d: %+v, %v", i, res, err)
 		}
-		if p.cut.Load() || p.n.Load() != int64(i+1) {
+		if p.cut.Load() || p.n.Load() != cut+int64(i+1) {
 			t.Fatalf("no answer was lost")
 		}
 	}
@@ -315,7 +339,7 @@ func TestFault96AnswerLost(t *testing.T) {
 	if got := db.Rows(t, "SELECT count(*), count(DISTINCT synced_at) FROM campaigns"); got[0][0] != "903" || got[0][1] != "4" {
 		t.Errorf("%v", got)
 	}
-	if got := db.Rows(t, "SELECT outcome FROM runs"); got[0][0] != "complete" {
+	if got := db.Rows(t, "SELECT count(*), count(*) FILTER (WHERE outcome = 'complete'), count(*) FILTER (WHERE outcome = 'interrupted') FROM runs"); fmt.Sprint(got[0]) != "[5 2 3]" {
 		t.Errorf("%v", got)
 	}
 }
@@ -372,6 +396,9 @@ func TestFault98Full(t *testing.T) {
 	for _, n := range []int{260, 251} { // by COPY, by the array
 		_, err := x.Direct("c", n)
 		storetest.WantKind(t, err, store.KindFull)
+		if want := fmt.Sprint(n, " records are not written"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
 	}
 	db.Exec(t, "DROP TRIGGER full_disk ON campaigns")
 	if got := db.Rows(t, "SELECT count(*) FROM campaigns"); got[0][0] != "0" {
@@ -588,6 +615,29 @@ func TestFirstLoadMeetsARow(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 	x.End()
+}
+
+// A database that cannot hold every name is refused.
+func TestEncoding(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.New(t)
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := "latin_" + u.Path[1:]
+	conn := connect(t, dsn)
+	rows(t, conn, "CREATE DATABASE "+name+" ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+	s := mustOpen(t, with(t, dsn, func(u *url.URL, _ url.Values) { u.Path = "/" + name }))
+	_, err = s.Migrate(t.Context())
+	storetest.WantKind(t, err, store.KindSchema)
+	if err == nil || !strings.Contains(err.Error(), "LATIN1") {
+		t.Errorf("%v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	rows(t, conn, "DROP DATABASE "+name+" WITH (FORCE)")
 }
 
 // A schema of one's own is made where it is missing, and another one's tables are no trouble there.

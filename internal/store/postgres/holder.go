@@ -26,8 +26,10 @@ type holder struct {
 	done   chan struct{}
 }
 
-// lockSession is what the session that holds the lock must not be ended for, and how soon the server notices that our machine is gone.
-const lockSession = `SET statement_timeout = 0; SET idle_session_timeout = 0; SET lock_timeout = '10s'; SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3`
+// lockSession sets what the session that holds the lock must not be ended for, and how soon the server notices that our machine is gone.
+// Not every version has every setting.
+const lockSession = `SELECT set_config(name, v, false) FROM (VALUES ('statement_timeout', '0'), ('idle_session_timeout', '0'), ('lock_timeout', '10s'),
+	('tcp_keepalives_idle', '10'), ('tcp_keepalives_interval', '5'), ('tcp_keepalives_count', '3')) AS l (n, v) JOIN pg_settings ON name = n`
 
 // take gives the holder's id, whose lock is then held until close.
 func (h *holder) take(ctx context.Context) (string, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"adsync/internal/ads"
@@ -19,17 +20,22 @@ func (s *Store) Acquire(ctx context.Context, ref ads.Ref) (store.Lease, error) {
 		return store.Lease{}, s.place.error(ctx, "lock", err)
 	}
 	lease := store.Lease{Ref: ref}
+	nonce := uuid.NewString()
 	err = s.tx(ctx, "lock", func(ctx context.Context, c *pgx.Conn) error {
-		var holder, text *string
+		var holder, text, taken *string
 		var since *time.Time
 		gone := false
 		b := &pgx.Batch{}
 		b.Queue(begin)
 		b.Queue("INSERT INTO adsync_locks (client_id, connection, fence) VALUES ($1, $2, 0) ON CONFLICT DO NOTHING", ref.ClientID, ref.Connection)
-		b.Queue("SELECT fence, holder_id, holder_text, since FROM adsync_locks WHERE client_id = $1 AND connection = $2 FOR NO KEY UPDATE", ref.ClientID, ref.Connection).QueryRow(func(row pgx.Row) error {
-			return row.Scan(&lease.Fence, &holder, &text, &since)
+		b.Queue("SELECT fence, holder_id, holder_text, since, nonce FROM adsync_locks WHERE client_id = $1 AND connection = $2 FOR NO KEY UPDATE", ref.ClientID, ref.Connection).QueryRow(func(row pgx.Row) error {
+			return row.Scan(&lease.Fence, &holder, &text, &since, &taken)
 		})
 		if err := send(ctx, c, b); err != nil {
+			return err
+		}
+		if holder != nil && taken != nil && *taken == nonce { // taken a moment ago; the answer was lost
+			_, err := c.Exec(ctx, "COMMIT")
 			return err
 		}
 		if holder != nil && *holder != me {
@@ -50,8 +56,8 @@ func (s *Store) Acquire(ctx context.Context, ref ads.Ref) (store.Lease, error) {
 		}
 		lease.Fence++
 		b = &pgx.Batch{}
-		b.Queue("UPDATE adsync_locks SET fence = $3, holder_id = $4, holder_text = $5, since = clock_timestamp() WHERE client_id = $1 AND connection = $2",
-			ref.ClientID, ref.Connection, lease.Fence, me, common.HolderText())
+		b.Queue("UPDATE adsync_locks SET fence = $3, holder_id = $4, holder_text = $5, nonce = $6, since = clock_timestamp() WHERE client_id = $1 AND connection = $2",
+			ref.ClientID, ref.Connection, lease.Fence, me, common.HolderText(), nonce)
 		b.Queue("COMMIT")
 		return send(ctx, c, b)
 	})

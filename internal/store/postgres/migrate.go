@@ -137,6 +137,11 @@ func (s *Store) migrate(ctx context.Context) (sc store.Schema, err error) {
 
 // prepareSchema makes the schema that the address names where it is missing, and looks for tables in it that are not ours.
 func (s *Store) prepareSchema(ctx context.Context, c *pgx.Conn) error {
+	if enc := c.PgConn().ParameterStatus("server_encoding"); enc != "UTF8" {
+		return &store.Error{
+			Kind: store.KindSchema, Op: "migrate", Message: fmt.Sprintf("%s keeps its text as %s, which cannot hold every name", s.place, enc), Hint: "create a database with the encoding UTF8",
+		}
+	}
 	if s.schema != "" {
 		var there bool
 		if err := c.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1)", s.schema).Scan(&there); err != nil {

@@ -41,6 +41,11 @@ func (s *Store) OpenRun(ctx context.Context, l store.Lease, o store.OpenRun) (st
 		run.StartedAt, run.Active, run.Figures.Waited = run.StartedAt.UTC(), time.Duration(active)*time.Microsecond, seconds(waited)
 		now := common.Micro(o.Now)
 		b := &pgx.Batch{}
+		if run.Resumed && run.ID == o.NewID && run.CommitSeq == 0 { // opened a moment ago; the answer was lost
+			run.Resumed = false
+			_, err := c.Exec(ctx, "COMMIT")
+			return err
+		}
 		if run.Resumed {
 			if plan == o.Plan && !o.Fresh && now.Sub(run.StartedAt) < o.MaxAge {
 				b.Queue("UPDATE runs SET outcome = NULL, finished_at = NULL, error = NULL WHERE id = $1", run.ID)

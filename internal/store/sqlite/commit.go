@@ -67,7 +67,7 @@ func (s *Store) Commit(ctx context.Context, l store.Lease, c *store.Commit) (sto
 		}
 		return setLastStamp(conn, l.Ref, c.Stamp)
 	})
-	return res, err
+	return res, common.NotWritten(err, c)
 }
 
 func (t *commit) apply() error {

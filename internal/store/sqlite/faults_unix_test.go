@@ -145,7 +145,7 @@ func TestFault98Full(t *testing.T) {
 		t.Fatal(err)
 	}
 	out := asChild(t, path, "fill up", envFileSize+"=1000000")
-	if !strings.Contains(out, "cannot grow: the disk is full, or a limit on file sizes is reached") || !strings.Contains(out, path) {
+	if !strings.Contains(out, "cannot grow: the disk is full, or a limit on file sizes is reached") || !strings.Contains(out, path) || !strings.Contains(out, "500 records are not written") {
 		t.Errorf("%s", out)
 	}
 	if got := rows(t, path, "PRAGMA integrity_check"); got[0][0] != "ok" {

@@ -109,12 +109,12 @@ func testModel(t *testing.T, db Database) {
 		var x *session
 		runs := 0
 		beginRun := func(fresh bool) {
+			runs++
 			o := newRun(fmt.Sprintf("run %d.%d", n, runs), m.now)
 			o.Fresh = fresh
 			x = begin(t, s, ref, o)
 		}
 		newOne := func() {
-			runs++
 			m.now = m.now.Add(time.Second)
 			beginRun(true)
 			m.direct = rapid.Bool().Draw(rt, "direct")

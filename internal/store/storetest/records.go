@@ -289,6 +289,30 @@ func testDirectSeen(t *testing.T, db Database) {
 	wantRows(t, db, "SELECT name, changed_at FROM campaigns WHERE id = 'a'", []string{"Campaign a", text(at(14))})
 }
 
+// A large first load of which a few may have come before: some have, some have not.
+func testFirstLoadSuspects(t *testing.T, db Database) {
+	s := open(t, db)
+	x := begin(t, s, acme, newRun("r1", at(0)))
+	batch := func(from, n int) (records []ads.Entity) {
+		for i := range n {
+			records = append(records, entity(fmt.Sprint("c", from+i)))
+		}
+		return records
+	}
+	l := x.listedDirect(batch(0, 400)...)
+	l.AllMaybeSeen = false
+	wantResult(t, x.commit(store.Commit{Stamp: at(1), Listed: l}), store.Result{Written: 400})
+	l = x.listedDirect(batch(395, 400)...)
+	l.AllMaybeSeen, l.MaybeSeen = false, []int{0, 1, 2, 3, 4, 5, 17, 399}
+	l.Records[2].Name = "renamed"
+	wantResult(t, x.commit(store.Commit{Stamp: at(2), Listed: l}), store.Result{SeenInRun: 5, SeenInPass: 5, Written: 395})
+	wantRows(t, db, "SELECT count(*), count(DISTINCT id), count(DISTINCT synced_at), min(first_seen_at), max(first_seen_at) FROM campaigns", []string{"795", "795", "2", text(at(1)), text(at(2))})
+	wantRows(t, db, "SELECT id, name, first_seen_at, changed_at, synced_at FROM campaigns WHERE id IN ('c396', 'c397', 'c412') ORDER BY id",
+		[]string{"c396", "Campaign c396", text(at(1)), text(at(1)), text(at(2))}, []string{"c397", "renamed", text(at(1)), text(at(2)), text(at(2))},
+		[]string{"c412", "Campaign c412", text(at(2)), text(at(2)), text(at(2))})
+	x.finish(ads.Complete, at(3))
+}
+
 // Batches of all sizes are written whole: first load, and again with half of them changed.
 func testBigBatches(t *testing.T, db Database) {
 	s := open(t, db)

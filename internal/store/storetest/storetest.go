@@ -61,6 +61,7 @@ var suite = []struct {
 	{"OddTexts", testOddTexts},
 	{"ChangedAt", testChangedAt},
 	{"DirectSeen", testDirectSeen},
+	{"FirstLoadSuspects", testFirstLoadSuspects},
 	{"BigBatches", testBigBatches},
 	{"Items", testItems},
 	{"ItemsListedAgain", testItemsListedAgain},

@@ -9,6 +9,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
@@ -188,6 +189,21 @@ func Raw(b []byte) []byte {
 		return b
 	}
 	return []byte(ads.Text(string(b)))
+}
+
+// NotWritten adds to a full disk's error how much of a commit it has cost.
+func NotWritten(err error, c *store.Commit) error {
+	se, ok := errors.AsType[*store.Error](err)
+	n := len(c.Done)
+	if c.Listed != nil {
+		n += len(c.Listed.Records)
+	}
+	if !ok || se.Kind != store.KindFull || n == 0 {
+		return err
+	}
+	full := *se
+	full.Message += fmt.Sprintf("; %d records are not written", n)
+	return &full
 }
 
 // Micro is t as both databases keep it.

@@ -175,13 +175,15 @@ CREATE TABLE failures (
 );
 CREATE UNIQUE INDEX adsync_failures_open ON failures (client_id, connection, account_id, stream, entity_id) WHERE resolved_at IS NULL;
 
--- One row per connection: who may write for it, and what it waits for. last_stamp is the newest synced_at that was ever given.
+-- One row per connection: who may write for it, and what it waits for. nonce tells one taking from another, last_stamp is the newest
+-- synced_at that was ever given.
 CREATE TABLE adsync_locks (
     client_id   text COLLATE "C" NOT NULL,
     connection  text COLLATE "C" NOT NULL,
     fence       bigint NOT NULL,
     holder_id   text,
     holder_text text,
+    nonce       text,
     since       timestamptz,
     last_stamp  timestamptz,
     wait_reason text,
