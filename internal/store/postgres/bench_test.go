@@ -61,3 +61,7 @@ const bareUpdate = ` ON CONFLICT (client_id, connection, account_id, id) DO UPDA
 	platform_status = excluded.platform_status, objective = excluded.objective, budget_micros = excluded.budget_micros, budget_period = excluded.budget_period,
 	currency = excluded.currency, impressions = excluded.impressions, clicks = excluded.clicks, conversions = excluded.conversions, created_at = excluded.created_at,
 	platform_updated_at = excluded.platform_updated_at, synced_at = excluded.synced_at, removed_at = excluded.removed_at, raw = excluded.raw`
+
+func BenchmarkQuota(b *testing.B) {
+	storetest.BenchQuota(b, func(b *testing.B) storetest.Database { return database(b, pgtest.New(b)) })
+}

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -83,4 +84,30 @@ func Bench(b *testing.B, fresh func(b *testing.B) (db Database, bare func(stamp 
 		b.ReportMetric(limits[i].Seconds()/takes[i].Seconds(), name+"-ratio")
 	}
 	b.ReportMetric(0, "ns/op")
+}
+
+// BenchQuota measures updates of one hot bucket and of many, by twelve workers.
+func BenchQuota(b *testing.B, fresh func(b *testing.B) Database) {
+	for _, tt := range []struct {
+		name    string
+		buckets int
+	}{{"one bucket", 1}, {"many buckets", 64}} {
+		b.Run(tt.name, func(b *testing.B) {
+			s := open(b, fresh(b))
+			ctx := testContext(b)
+			var next atomic.Int64
+			b.SetParallelism(6) // times two processors
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					bucket := fmt.Sprint("bucket ", next.Add(1)%int64(tt.buckets))
+					if err := s.UpdateQuota(ctx, bucket, add); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "updates/s")
+		})
+	}
 }
