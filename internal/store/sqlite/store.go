@@ -29,7 +29,7 @@ import (
 type Options struct {
 	// MustExist makes Open fail where there is no file yet, instead of creating one.
 	MustExist bool
-	// CacheKiB bounds the writer's page cache; 0: 6 MiB.
+	// CacheKiB bounds the writer's page cache; 0: 4 MiB.
 	CacheKiB int
 	// LockWait is how long a write waits for another process's; 0: 5 s.
 	LockWait time.Duration
@@ -54,7 +54,7 @@ var (
 )
 
 const (
-	defaultCacheKiB = 6 << 10
+	defaultCacheKiB = 4 << 10
 	readerCacheKiB  = 512
 	quotaCacheKiB   = 256
 	maxReaders      = 3
