@@ -84,11 +84,8 @@ type Problem struct {
 // MaxRawKept bounds the JSON kept with a failure.
 const MaxRawKept = 64 << 10
 
-// Stream names of the contract.
-const (
-	StreamCampaigns = "campaigns"
-	StreamAccounts  = "accounts"
-)
+// StreamCampaigns is the name of a stream of the contract.
+const StreamCampaigns = "campaigns"
 
 // Outcome is how a run ended.
 type Outcome string

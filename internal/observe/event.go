@@ -28,10 +28,9 @@ type Data interface{ event() }
 
 // RunStarted opens a run, or another life of one.
 type RunStarted struct {
-	Trigger  string
-	Resumed  bool        // it goes on from the last commit
-	Before   ads.Figures // of the earlier lives
-	Lifetime time.Duration
+	Trigger string
+	Resumed bool        // it goes on from the last commit
+	Before  ads.Figures // of the earlier lives
 }
 
 // PageListed says that a page was committed. Listed counts distinct records so far; Total is the platform's own figure.
@@ -61,7 +60,6 @@ const (
 	WaitQuota   WaitReason = "quota"   // every slot of the window is used
 	WaitServer  WaitReason = "server"  // the server asked for it
 	WaitCircuit WaitReason = "circuit" // the host does not answer; only probes are sent
-	WaitBackoff WaitReason = "backoff" // before another try
 	WaitBusy    WaitReason = "busy"    // somebody else syncs this connection
 )
 

@@ -160,8 +160,6 @@ func waitText(w observe.WaitStarted, now time.Time, more string) string {
 		}
 	case observe.WaitCircuit:
 		s = fmt.Sprintf("waiting%s: the host does not answer, it is only probed", length)
-	case observe.WaitBackoff:
-		s = fmt.Sprintf("waiting%s before another try", length)
 	case observe.WaitBusy:
 		s = "queued up behind another process"
 	default:

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -567,10 +568,7 @@ func (s *Server) Stats() Stats {
 	for name, n := range s.played {
 		out.FaultsPlayed[name] += n
 	}
-	clients := make([]*client, 0, len(s.clients))
-	for _, c := range s.clients {
-		clients = append(clients, c)
-	}
+	clients := slices.Collect(maps.Values(s.clients))
 	t := s.trap
 	s.mu.Unlock()
 	if t != nil {
@@ -593,10 +591,7 @@ func (s *Server) ResetStats() {
 	now := s.global.now
 	s.global = globalStats{since: time.Now(), now: now, most: now, tokensNow: s.global.tokensNow, tokenMax: s.global.tokensNow}
 	s.played = map[string]int64{}
-	clients := make([]*client, 0, len(s.clients))
-	for _, c := range s.clients {
-		clients = append(clients, c)
-	}
+	clients := slices.Collect(maps.Values(s.clients))
 	t := s.trap
 	s.mu.Unlock()
 	if t != nil {

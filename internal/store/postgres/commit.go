@@ -28,7 +28,7 @@ type commit struct {
 	careful bool // something in this commit is refused: every part goes behind a savepoint
 	depth   int  // of savepoints, for their names
 
-	refused map[string]bool // ids of records that the database did not take
+	refused common.RefusedIDs
 }
 
 // Commit implements store.Store.
@@ -237,13 +237,6 @@ func (t *commit) resolve(ctx context.Context, ids []string) error {
 // refuse keeps a record that the database did not take.
 func (t *commit) refuse(ctx context.Context, id string, raw []byte, err error) error {
 	reason := words(err)
-	if t.res.Rejected == 0 {
-		t.res.RejectedReason = reason
-	}
-	t.res.Rejected++
-	if t.refused == nil {
-		t.refused = map[string]bool{}
-	}
-	t.refused[id] = true
+	t.refused.Add(&t.res, id, reason)
 	return t.fail(ctx, []common.Failure{common.Refused(id, raw, reason)})
 }

@@ -1,11 +1,9 @@
 package postgres
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"iter"
-	"slices"
 	"strings"
 	"time"
 
@@ -124,16 +122,7 @@ func status(ctx context.Context, c *pgx.Conn) ([]store.ConnectionStatus, error) 
 	if err := send(ctx, c, b); err != nil {
 		return nil, err
 	}
-	out := make([]store.ConnectionStatus, 0, len(all))
-	for _, c := range all {
-		if c.Last != nil || c.Running || c.OpenFailures > 0 {
-			out = append(out, *c)
-		}
-	}
-	slices.SortFunc(out, func(a, b store.ConnectionStatus) int {
-		return cmp.Or(strings.Compare(a.Ref.ClientID, b.Ref.ClientID), strings.Compare(a.Ref.Connection, b.Ref.Connection))
-	})
-	return out, nil
+	return common.StatusList(all), nil
 }
 
 // failurePage is how many failures are read at a time; no connection is held while they are looked at.

@@ -23,7 +23,7 @@ type commit struct {
 	res   store.Result
 	open  bool // there are unresolved failures of this account and stream
 
-	refused map[string]bool // ids of records that the database did not take
+	refused common.RefusedIDs
 }
 
 // Commit implements store.Store.
@@ -162,13 +162,6 @@ func (t *commit) resolve(id string) error {
 // refuse keeps a record that the database did not take.
 func (t *commit) refuse(id string, raw []byte, err error) error {
 	reason := words(err)
-	if t.res.Rejected == 0 {
-		t.res.RejectedReason = reason
-	}
-	t.res.Rejected++
-	if t.refused == nil {
-		t.refused = map[string]bool{}
-	}
-	t.refused[id] = true
+	t.refused.Add(&t.res, id, reason)
 	return t.fail(common.Refused(id, raw, reason))
 }

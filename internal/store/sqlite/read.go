@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -13,6 +12,7 @@ import (
 
 	"adsync/internal/ads"
 	"adsync/internal/store"
+	"adsync/internal/store/internal/common"
 )
 
 // Nullable columns as the contract's types.
@@ -166,16 +166,7 @@ func (s *Store) Status(ctx context.Context) ([]store.ConnectionStatus, error) {
 			return nil, err
 		}
 	}
-	out := make([]store.ConnectionStatus, 0, len(all))
-	for _, c := range all {
-		if c.Last != nil || c.Running || c.OpenFailures > 0 {
-			out = append(out, *c)
-		}
-	}
-	slices.SortFunc(out, func(a, b store.ConnectionStatus) int {
-		return cmp.Or(strings.Compare(a.Ref.ClientID, b.Ref.ClientID), strings.Compare(a.Ref.Connection, b.Ref.Connection))
-	})
-	return out, nil
+	return common.StatusList(all), nil
 }
 
 // alive says whether a holder's process runs.

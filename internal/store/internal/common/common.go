@@ -6,6 +6,7 @@ package common
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -14,6 +15,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -218,4 +220,33 @@ func ForeignTables(where string, found []string, hint string) error {
 	return &store.Error{
 		Kind: store.KindForeignTable, Op: "migrate", Message: fmt.Sprintf("%s has "+what, where, strings.Join(found, ", ")), Hint: hint,
 	}
+}
+
+// RefusedIDs are the ids of records that the database did not take.
+type RefusedIDs map[string]bool
+
+// Add notes one down, and counts it.
+func (r *RefusedIDs) Add(res *store.Result, id, reason string) {
+	if res.Rejected == 0 {
+		res.RejectedReason = reason
+	}
+	res.Rejected++
+	if *r == nil {
+		*r = RefusedIDs{}
+	}
+	(*r)[id] = true
+}
+
+// StatusList is what Status gives of all that was read: connections with a run, a lock or an open failure, in order.
+func StatusList(all map[ads.Ref]*store.ConnectionStatus) []store.ConnectionStatus {
+	out := make([]store.ConnectionStatus, 0, len(all))
+	for _, c := range all {
+		if c.Last != nil || c.Running || c.OpenFailures > 0 {
+			out = append(out, *c)
+		}
+	}
+	slices.SortFunc(out, func(a, b store.ConnectionStatus) int {
+		return cmp.Or(cmp.Compare(a.Ref.ClientID, b.Ref.ClientID), cmp.Compare(a.Ref.Connection, b.Ref.Connection))
+	})
+	return out
 }
