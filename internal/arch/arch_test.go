@@ -36,6 +36,10 @@ var may = map[string][]string{
 	"internal/report":    {"internal/ads", "internal/engine", "internal/observe", "internal/secret", "internal/store"},
 	"internal/simulator": {"internal/ads"},
 
+	"internal/connect": {
+		"internal/adplatform", "internal/ads", "internal/apiclient", "internal/config", "internal/engine", "internal/observe", "internal/platform", "internal/quota",
+	},
+
 	"internal/cli":  {"*"},
 	"cmd/adsync":    {"internal/cli"},
 	"internal/arch": {},

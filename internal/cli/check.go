@@ -11,6 +11,7 @@ import (
 	"adsync/internal/ads"
 	"adsync/internal/apiclient"
 	"adsync/internal/config"
+	"adsync/internal/connect"
 	"adsync/internal/report"
 	"adsync/internal/store"
 )
@@ -154,11 +155,11 @@ func (a *app) checkLogin(c config.Connection, shared *apiclient.Shared) finding 
 				err = internalError(a.log(), "logging in to "+c.Ref.String())
 			}
 		}()
-		p, err := platformOf(c)
+		p, err := connect.Platform(c)
 		if err != nil {
 			return err
 		}
-		api, err := a.clientOf(p, c, nil, syncOptions{maxWait: loginAttempt, shared: shared})
+		api, err := (&connect.Maker{Shared: shared, Observer: a.console, MaxWait: loginAttempt}).Client(p, c)
 		if err != nil {
 			return err
 		}

@@ -19,7 +19,7 @@ func (c *migrateCmd) Run(a *app) error {
 	var have store.Schema
 	name := cfg.Database.Display
 	if !c.Status || hasDatabase(cfg.Database) {
-		st, err := connect(a.ctx, cfg.Database)
+		st, err := openDatabase(a.ctx, cfg.Database)
 		if err != nil {
 			return err
 		}

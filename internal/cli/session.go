@@ -69,7 +69,7 @@ func (a *app) protect(cfg *config.Config) {
 
 // openStore opens the database and makes sure of its schema: SQLite's is brought up to date, PostgreSQL's only where migrate is set.
 func (a *app) openStore(ctx context.Context, db config.Database, migrate bool) (store.Store, error) {
-	st, err := connect(ctx, db)
+	st, err := openDatabase(ctx, db)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +79,7 @@ func (a *app) openStore(ctx context.Context, db config.Database, migrate bool) (
 	return st, nil
 }
 
-func connect(ctx context.Context, db config.Database) (store.Store, error) {
+func openDatabase(ctx context.Context, db config.Database) (store.Store, error) {
 	switch db.Engine {
 	case config.SQLite:
 		return sqlite.Open(ctx, db.Path, sqlite.Options{})
@@ -199,14 +199,6 @@ func distance(a, b string) int {
 		}
 	}
 	return row[len(y)]
-}
-
-func refsOf(cs []config.Connection) []ads.Ref {
-	refs := make([]ads.Ref, len(cs))
-	for i, c := range cs {
-		refs[i] = c.Ref
-	}
-	return refs
 }
 
 // writeJSON puts the command's one document on stdout.

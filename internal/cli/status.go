@@ -3,6 +3,7 @@ package cli
 import (
 	"time"
 
+	"adsync/internal/connect"
 	"adsync/internal/report"
 	"adsync/internal/store"
 )
@@ -32,9 +33,9 @@ func (c *statusCmd) Run(a *app) error {
 			return err
 		}
 	}
-	doc := report.NewStatus(name, known, refsOf(cfg.Connections), now)
+	doc := report.NewStatus(name, known, connect.Refs(cfg.Connections), now)
 	if len(c.Client)+len(c.Connection) > 0 {
-		doc = doc.Only(refsOf(conns))
+		doc = doc.Only(connect.Refs(conns))
 	}
 	if a.JSON {
 		return a.writeJSON(doc)

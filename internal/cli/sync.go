@@ -7,12 +7,11 @@ import (
 	"sync"
 	"time"
 
-	"adsync/internal/adplatform"
 	"adsync/internal/ads"
 	"adsync/internal/apiclient"
 	"adsync/internal/config"
+	"adsync/internal/connect"
 	"adsync/internal/engine"
-	"adsync/internal/platform"
 	"adsync/internal/quota"
 	"adsync/internal/report"
 	"adsync/internal/store"
@@ -74,7 +73,7 @@ func (a *app) syncAll(db config.Database, conns []config.Connection, o syncOptio
 		a.log().Warn(fmt.Sprintf("%s: no new requests; what is in flight is committed, then it ends", context.Cause(a.ctx)))
 	})
 	defer stop()
-	a.console.Begin(refsOf(conns))
+	a.console.Begin(connect.Refs(conns))
 	sums, last, err := a.runAll(db, conns, o)
 	a.console.End()
 
@@ -130,18 +129,20 @@ func (a *app) runAll(db config.Database, conns []config.Connection, o syncOption
 	}
 	defer o.shared.CloseIdle()
 	manager := quota.NewManager(st)
-	for _, c := range conns { // limits of all that share a bucket are known before the first one sends
-		bucketOf(manager, c)
+	maker := &connect.Maker{Quota: manager, Shared: o.shared, Observer: a.console, MaxWait: o.maxWait}
+	for _, c := range conns {
+		maker.Declare(c)
 	}
 	sums := make([]engine.Summary, len(conns))
-	atOnce, inFlight := bounds(len(conns))
+	var atOnce int
+	atOnce, maker.InFlight = bounds(len(conns))
 	free := make(chan struct{}, atOnce)
 	var wg sync.WaitGroup
 	for i, c := range conns {
 		wg.Go(func() {
 			free <- struct{}{}
 			defer func() { <-free }()
-			sums[i] = a.runOne(st, manager, c, o, inFlight)
+			sums[i] = a.runOne(st, maker, c, o)
 			a.console.Ended(c.Ref, sums[i].Outcome)
 			if sums[i].RunID == "" && sums[i].Err != nil {
 				a.log().Error("sync could not begin: "+sums[i].Err.Error(), "client", c.Ref.ClientID, "connection", c.Ref.Connection)
@@ -175,7 +176,7 @@ func (a *app) ready(db config.Database, migrate bool) (store.Store, error) {
 }
 
 // runOne builds one connection's client and runs it. Whatever goes wrong stays with this connection.
-func (a *app) runOne(st store.Store, manager *quota.Manager, c config.Connection, o syncOptions, inFlight int) (sum engine.Summary) {
+func (a *app) runOne(st store.Store, maker *connect.Maker, c config.Connection, o syncOptions) (sum engine.Summary) {
 	defer func() {
 		if v := recover(); v != nil {
 			sum = engine.Summary{Ref: c.Ref, Platform: c.Platform, Outcome: ads.Failed, Phase: "starting", Err: internalError(a.log(), "syncing "+c.Ref.String())}
@@ -184,17 +185,12 @@ func (a *app) runOne(st store.Store, manager *quota.Manager, c config.Connection
 	if a.ctx.Err() != nil {
 		return engine.Summary{Ref: c.Ref, Platform: c.Platform, Phase: "starting", Err: context.Cause(a.ctx)}
 	}
-	p, err := platformOf(c)
+	p, err := connect.Platform(c)
 	if err == nil {
 		var api *apiclient.Client
-		if api, err = a.clientOf(p, c, manager, o); err == nil {
-			eo := o.engine
-			eo.Ref, eo.Platform, eo.API, eo.Store, eo.Observer = c.Ref, p, api, st, a.console
-			eo.PlanKey, eo.Slack, eo.MaxInFlight = bucketName(c), c.MaxListingSlack, min(inFlight, usefulInFlight(c))
-			if c.Concurrency > 0 {
-				eo.MaxInFlight = min(c.Concurrency, eo.MaxInFlight)
-			}
-			eo.Retry = o.retry[c.Ref]
+		if api, err = maker.Client(p, c); err == nil {
+			eo := maker.Options(o.engine, c)
+			eo.Platform, eo.API, eo.Store, eo.Retry = p, api, st, o.retry[c.Ref]
 			sum = engine.Run(a.ctx, eo)
 			if a.ctx.Err() != nil && errors.Is(sum.Err, context.Canceled) {
 				sum.Err = context.Cause(a.ctx)
@@ -202,51 +198,13 @@ func (a *app) runOne(st store.Store, manager *quota.Manager, c config.Connection
 			return sum
 		}
 	}
-	return engine.Summary{Ref: c.Ref, Platform: c.Platform, Phase: "starting", Err: err}
+	return engine.Summary{Ref: c.Ref, Platform: c.Platform, Phase: "starting", Err: a.unknownPlatform(err)}
 }
 
-// usefulInFlight is how many calls can be out at once under a connection's quotas, however long each takes: more would only wait.
-func usefulInFlight(c config.Connection) int {
-	n := 64
-	for _, q := range c.Quota {
-		windows := 1 + int(min(c.Timeout/q.Window, 64))
-		if q.N < n && q.N*(windows+1) < n {
-			n = q.N * (windows + 1)
-		}
+// unknownPlatform tells where to look, when the platform is not in this build.
+func (a *app) unknownPlatform(err error) error {
+	if _, ok := errors.AsType[*connect.UnknownPlatformError](err); ok {
+		return usagef("`adsync platforms` lists them.", "%s", err)
 	}
-	return n
-}
-
-// platformOf is the connector of a connection.
-func platformOf(c config.Connection) (platform.Platform, error) {
-	if c.Platform == adplatform.Name {
-		return adplatform.New(adplatform.Options{
-			Account: c.Ref.ClientID, XClientID: sentClientID(c), PageSize: c.PageSize, PerCampaignSync: c.PerCampaignSync,
-		}), nil
-	}
-	return nil, usagef("`adsync platforms` lists them.", "the platform %s is not in this build", c.Platform)
-}
-
-func (a *app) clientOf(p platform.Platform, c config.Connection, manager *quota.Manager, o syncOptions) (*apiclient.Client, error) {
-	return apiclient.New(apiclient.Config{
-		Platform: p, Ref: c.Ref, BaseURL: c.URL, Email: c.Email, Password: c.Password, CredentialSource: c.CredentialSource,
-		Bucket: bucketOf(manager, c), Timeout: c.Timeout, MaxElapsed: c.MaxElapsed, MaxWait: o.maxWait, Shared: o.shared, Observer: a.console,
-	})
-}
-
-func sentClientID(c config.Connection) string {
-	if !c.SendXClientID {
-		return ""
-	}
-	return c.XClientID
-}
-
-// bucketName is what a platform counts by: the URL and the X-Client-ID, none being one too.
-func bucketName(c config.Connection) string { return c.URL + "|" + sentClientID(c) }
-
-func bucketOf(m *quota.Manager, c config.Connection) *quota.Bucket {
-	if m == nil {
-		return nil
-	}
-	return m.Bucket(bucketName(c), c.Ref.ClientID, c.Quota...)
+	return err
 }

@@ -15,8 +15,8 @@ import (
 
 	"adsync/internal/ads"
 	"adsync/internal/config"
+	"adsync/internal/connect"
 	"adsync/internal/engine"
-	"adsync/internal/quota"
 	"adsync/internal/report"
 	"adsync/internal/secret"
 	"adsync/internal/simulator"
@@ -373,8 +373,7 @@ func TestPanicIsContained(t *testing.T) {
 	c := config.Connection{
 		Ref: ads.Ref{ClientID: "acme", Connection: "adplatform"}, Platform: "adplatform", URL: "http://127.0.0.1:1", Password: secret.New(testPassword), PageSize: 10,
 	}
-	var manager *quota.Manager // no bucket
-	sum := a.runOne(nil, manager, c, syncOptions{}, 1)
+	sum := a.runOne(nil, &connect.Maker{}, c, syncOptions{}) // no store
 	code := a.end(a.ending([]engine.Summary{sum}))
 	a.console.Close()
 	if code != 70 || !regexp.MustCompile(`adsync: exit 70 \(internal\): client acme, .*internal error [0-9a-f]{8}.*report`).MatchString(stderr.String()) {

@@ -11,8 +11,6 @@ import (
 	"pgregory.net/rapid"
 
 	"adsync/internal/ads"
-	"adsync/internal/config"
-	"adsync/internal/quota"
 	"adsync/internal/report"
 	"adsync/internal/simulator"
 )
@@ -107,22 +105,6 @@ func TestManyClientsSomeHang(t *testing.T) {
 		hangs := strings.Contains(strings.Join(hanging, " "), c.Client)
 		if (c.Outcome == ads.Failed) != hangs || (c.Outcome == ads.Complete) == hangs {
 			t.Errorf("%s: %s", c.Client, c.Outcome)
-		}
-	}
-}
-
-func TestUsefulInFlight(t *testing.T) {
-	for _, tt := range []struct {
-		quota []quota.Limit
-		want  int
-	}{
-		{nil, 64},
-		{[]quota.Limit{{N: 10, Window: time.Minute}}, 20},
-		{[]quota.Limit{{N: 10, Window: 4 * time.Second}}, 64},
-		{[]quota.Limit{{N: 1, Window: time.Hour}, {N: 10, Window: time.Minute}}, 2},
-	} {
-		if got := usefulInFlight(config.Connection{Quota: tt.quota, Timeout: 30 * time.Second}); got != tt.want {
-			t.Errorf("%v: %d, want %d", tt.quota, got, tt.want)
 		}
 	}
 }
