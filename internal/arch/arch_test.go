@@ -40,6 +40,12 @@ var may = map[string][]string{
 		"internal/adplatform", "internal/ads", "internal/apiclient", "internal/config", "internal/engine", "internal/observe", "internal/platform", "internal/quota",
 	},
 
+	"internal/queue": {"internal/ads", "internal/secret"},
+	"internal/service": {
+		"internal/ads", "internal/apiclient", "internal/config", "internal/connect", "internal/engine", "internal/observe", "internal/platform", "internal/queue", "internal/store",
+	},
+	"internal/server": {"internal/ads", "internal/observe", "internal/queue", "internal/report", "internal/secret", "internal/service", "internal/store"},
+
 	"internal/cli":  {"*"},
 	"cmd/adsync":    {"internal/cli"},
 	"internal/arch": {},

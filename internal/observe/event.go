@@ -154,6 +154,25 @@ type Note struct {
 	Hint    string
 }
 
+// Parked says that a connection's work was put off: it holds no worker and comes back by itself.
+type Parked struct {
+	Kind   ParkKind
+	Reason string // in words
+	Until  time.Time
+}
+
+// ParkKind says what a parked connection waits for.
+type ParkKind string
+
+// The kinds.
+const (
+	ParkQuota  ParkKind = "quota"  // a quota, or a stay that the server asked for
+	ParkOutage ParkKind = "outage" // a host that does not answer
+	ParkAuth   ParkKind = "auth"   // credentials that were refused, until they change
+	ParkFailed ParkKind = "failed" // a run that failed, before its next try
+	ParkBusy   ParkKind = "busy"   // somebody else who syncs this connection
+)
+
 // RunFinished closes this life of a run.
 type RunFinished struct {
 	Outcome  ads.Outcome
@@ -174,6 +193,7 @@ func (Circuit) event()      {}
 func (QuotaState) event()   {}
 func (RecordFailed) event() {}
 func (Note) event()         {}
+func (Parked) event()       {}
 func (RunFinished) event()  {}
 
 // Func makes an Observer of a function.
