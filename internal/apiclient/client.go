@@ -67,7 +67,7 @@ const (
 // CodeOutage is the code of the error after a host was down for MaxElapsed.
 const CodeOutage = "outage"
 
-// Client implements platform.Caller for one connection. An idle one holds no goroutine.
+// Client implements platform.Caller for one connection, for many runs one after the other (Begin). An idle one holds no goroutine and no timer.
 type Client struct {
 	c       Config
 	spec    platform.Spec
@@ -124,7 +124,7 @@ func New(c Config) (*Client, error) {
 	if c.Shared == nil {
 		c.Shared = NewShared(SharedConfig{})
 	}
-	cl := &Client{c: c, spec: c.Platform.Spec(), base: base, host: base.Host, budget: retry.NewBudget(), failed: map[string]int{}}
+	cl := &Client{c: c, spec: c.Platform.Spec(), base: base, host: base.Host, budget: retry.NewBudget()}
 	cl.runID.Store("")
 	cl.origin = c.Shared.origin(base, cmp.Or(cl.spec.IdleTimeout, 30*time.Second))
 	cl.http, cl.circuit = cl.origin.transport, cl.origin.circuit
@@ -182,6 +182,19 @@ func (s *Shared) CloseIdle() {
 	}
 }
 
+// Begin makes the client ready for another run: figures count from here, and what failed before counts no more. What is known of token, quota and host
+// stays, and so does the refusal of credentials.
+func (c *Client) Begin() {
+	c.requests.Store(0)
+	c.throttled.Store(0)
+	c.retries.Store(0)
+	c.waits.reset()
+	c.runID.Store("")
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.budget, c.failed = retry.NewBudget(), nil
+}
+
 // SetRun names the run in events.
 func (c *Client) SetRun(id string) { c.runID.Store(id) }
 
@@ -194,7 +207,7 @@ func (c *Client) Watch(o observe.Observer) {
 	c.watch.Store(&o)
 }
 
-// Stats counts since New: requests, throttled, retries, waited.
+// Stats counts since Begin, or New: requests, throttled, retries, waited.
 func (c *Client) Stats() ads.Figures {
 	return ads.Figures{Requests: c.requests.Load(), Throttled: c.throttled.Load(), Retries: c.retries.Load(), Waited: c.waits.total()}
 }

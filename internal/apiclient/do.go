@@ -331,6 +331,9 @@ func (c *Client) pause(ctx context.Context, l *logical, o outcome) error {
 func (c *Client) tries(l *logical) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.failed == nil {
+		c.failed = map[string]int{}
+	}
 	c.failed[l.r.Endpoint]++
 	if l.r.Critical && c.failed[l.r.Endpoint] >= MaxTries && c.circuit.answered() {
 		return MaxTriesCritical
@@ -340,7 +343,7 @@ func (c *Client) tries(l *logical) int {
 
 func (c *Client) endpointOK(endpoint string) {
 	c.mu.Lock()
-	c.failed[endpoint] = 0
+	delete(c.failed, endpoint)
 	c.mu.Unlock()
 }
 

@@ -131,3 +131,10 @@ func (w *waits) total() time.Duration {
 	}
 	return w.sum
 }
+
+// reset counts anew. A wait that goes on counts from now.
+func (w *waits) reset() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sum, w.since = 0, time.Now()
+}
