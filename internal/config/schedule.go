@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -95,6 +96,15 @@ func blameCron(fields []string) string {
 		}
 	}
 	return "it is malformed"
+}
+
+// ParseSchedule reads a schedule as the configuration writes it.
+func ParseSchedule(s string) (Schedule, error) {
+	v, f := parseSchedule(s)
+	if f != nil {
+		return Schedule{}, fmt.Errorf("%q %s: %s", s, f.message, f.cure)
+	}
+	return v, nil
 }
 
 // parseInterval is a duration that may also be in whole days.
