@@ -318,7 +318,7 @@ func (r *run) step(ctx context.Context, acc ads.Account, s platform.Stream, l *l
 	task := platform.Task{Account: acc, Stream: s.Name, RunID: r.id, Cursor: l.Cursor}
 	for asked := 1; ; asked++ {
 		p := &pageOp{direct: !s.FollowUps, number: number, records: make([]ads.Entity, 0, s.PageRows)}
-		next, err := r.o.Platform.Step(ctx, r.o.API, task, func(rec ads.Record) error {
+		next, err := r.o.Platform.Step(observe.WithPage(ctx, number), r.o.API, task, func(rec ads.Record) error {
 			p.rows++
 			if rec.Problem != nil {
 				p.problems = append(p.problems, *rec.Problem)

@@ -90,9 +90,10 @@ type Attempt struct {
 	Message   string
 	Duration  time.Duration
 	RequestID string
-	Token     bool // a token request: not among the run's requests
-	Refused   bool // for quota
-	Sent      bool // false: the connection failed before anything was written
+	Token     bool  // a token request: not among the run's requests
+	Refused   bool  // for quota
+	Sent      bool  // false: the connection failed before anything was written
+	Request   int64 // the RequestEnded that will close it has the same number
 }
 
 // Retry says that a request will be sent again.
@@ -103,6 +104,19 @@ type Retry struct {
 	Code     string
 	Message  string
 	Delay    time.Duration
+	Request  int64
+}
+
+// RequestEnded closes a logical request with all of its attempts and waits. Requests that found the credentials refused before they began have none.
+type RequestEnded struct {
+	Request  int64 // counted from 1 by each client
+	Endpoint string
+	Page     int // that a listing asked for; 0: none
+	Attempts int // sent, or tried
+	Class    ads.Class
+	Code     string
+	Duration time.Duration
+	Token    bool // a token request: for all requests of the client, and for no run
 }
 
 // TokenRenewed says that a token was fetched: first, before its end, or because the platform refused the last one.
@@ -188,6 +202,7 @@ func (WaitStarted) event()  {}
 func (WaitEnded) event()    {}
 func (Attempt) event()      {}
 func (Retry) event()        {}
+func (RequestEnded) event() {}
 func (TokenRenewed) event() {}
 func (Circuit) event()      {}
 func (QuotaState) event()   {}
