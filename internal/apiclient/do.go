@@ -155,7 +155,9 @@ func (c *Client) slot(ctx context.Context, l *logical) (*quota.Slot, error) {
 			w.tell(ev)
 		}
 	}
-	s, err := c.c.Bucket.TakeAgain(ctx, l.place, r.Priority, c.c.MaxWait, tell)
+	s, err := c.c.Bucket.Take(ctx, quota.Ask{
+		Owner: c.c.Ref.String(), Place: l.place, Priority: r.Priority, MaxWait: c.c.MaxWait, OnWait: tell,
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -52,7 +52,7 @@ func (m *Maker) bucket(c config.Connection) *quota.Bucket {
 	if m.Quota == nil {
 		return nil
 	}
-	return m.Quota.Bucket(BucketName(c), c.Ref.ClientID, c.Quota...)
+	return m.Quota.Declare(c.Ref.String(), BucketName(c), c.Ref.ClientID, c.Quota)
 }
 
 // Client is the connection's way to its platform.

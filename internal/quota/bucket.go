@@ -82,6 +82,31 @@ type granted struct {
 	err  error
 }
 
+func newBucket(ledger Ledger, name, label string) *Bucket {
+	return &Bucket{
+		name: name, label: label, ledger: ledger, local: &state{}, begin: time.Now(),
+		kick: make(chan struct{}, 1), turn: make(chan struct{}, 1),
+	}
+}
+
+// limit replaces the limits.
+func (b *Bucket) limit(limits []Limit) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if slices.Equal(limits, b.limits) {
+		return
+	}
+	b.limits, b.recheck = limits, time.Time{}
+	b.wake()
+}
+
+// idle says that nobody waits for a slot or has one.
+func (b *Bucket) idle() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.waiters) == 0 && b.out == 0
+}
+
 // Label names the bucket for people.
 func (b *Bucket) Label() string { return b.label }
 
@@ -92,20 +117,24 @@ func (b *Bucket) Limited() bool {
 	return len(b.limits) > 0
 }
 
-// Take waits for a slot. A wait that would be longer than maxWait is an *ads.Error of class deferred, at once. onWait is told of each wait that begins
-// or changes while it lasts; it must not block and must not call the bucket. An error of the ledger is given as it is.
-func (b *Bucket) Take(ctx context.Context, prio platform.Priority, maxWait time.Duration, onWait func(observe.WaitStarted)) (*Slot, error) {
-	return b.TakeAgain(ctx, 0, prio, maxWait, onWait)
+// Ask is what somebody who wants to send says.
+type Ask struct {
+	Owner    string            // who: slots are shared out evenly between owners
+	Place    int64             // in the queue, where the request had a slot before (Slot.Place); 0: at the end
+	Priority platform.Priority // among the requests of one owner, and for a head start before other owners
+	MaxWait  time.Duration     // a wait that would be longer is an *ads.Error of class deferred, at once
+	OnWait   func(observe.WaitStarted)
 }
 
-// TakeAgain is Take for a request that has had a slot before and keeps its place in the queue (Slot.Place); 0: at the end.
-func (b *Bucket) TakeAgain(ctx context.Context, place int64, prio platform.Priority, maxWait time.Duration, onWait func(observe.WaitStarted)) (*Slot, error) {
+// Take waits for a slot. OnWait is told of each wait that begins or changes while it lasts; it must not block and must not call the bucket. An
+// error of the ledger is given as it is.
+func (b *Bucket) Take(ctx context.Context, a Ask) (*Slot, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	w := &waiter{prio: prio, maxWait: maxWait, onWait: onWait, got: make(chan granted, 1)}
+	w := &waiter{prio: a.Priority, maxWait: a.MaxWait, onWait: a.OnWait, got: make(chan granted, 1)}
 	b.mu.Lock()
-	if w.seq = place; place == 0 {
+	if w.seq = a.Place; a.Place == 0 {
 		b.seq++
 		w.seq = b.seq
 	}

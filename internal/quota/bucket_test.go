@@ -61,7 +61,7 @@ func send(t *testing.T, b *quota.Bucket, w *window, n int, delay func() time.Dur
 	for range n {
 		wg.Go(func() {
 			for {
-				s, err := b.Take(t.Context(), platform.PriorityFollowUp, 3*time.Hour, nil)
+				s, err := b.Take(t.Context(), quota.Ask{Priority: platform.PriorityFollowUp, MaxWait: 3 * time.Hour})
 				if err != nil {
 					t.Error(err)
 					return
@@ -232,7 +232,7 @@ func TestPriorityAndOrder(t *testing.T) {
 		var wg sync.WaitGroup
 		ask := func(name string, p platform.Priority) {
 			wg.Go(func() {
-				s, err := b.Take(t.Context(), p, time.Hour, nil)
+				s, err := b.Take(t.Context(), quota.Ask{Priority: p, MaxWait: time.Hour})
 				if err != nil {
 					t.Error(err)
 					return
@@ -260,7 +260,7 @@ func TestPriorityAndOrder(t *testing.T) {
 func TestPlaceIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := quota.NewManager(quotatest.NewMemory()).Bucket("b", "acme", quota.Limit{N: 1, Window: 10 * time.Second})
-		s, err := b.Take(t.Context(), 0, time.Hour, nil)
+		s, err := b.Take(t.Context(), quota.Ask{MaxWait: time.Hour})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -269,7 +269,7 @@ func TestPlaceIsKept(t *testing.T) {
 		var wg sync.WaitGroup
 		ask := func(name string, place int64) {
 			wg.Go(func() {
-				s, err := b.TakeAgain(t.Context(), place, 0, time.Hour, nil)
+				s, err := b.Take(t.Context(), quota.Ask{Place: place, MaxWait: time.Hour})
 				if err != nil {
 					t.Error(err)
 					return
@@ -295,7 +295,7 @@ func TestRefusalHoldsTheWholeBucket(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ledger := quotatest.NewMemory()
 		take := func(m *quota.Manager, maxWait time.Duration) (*quota.Slot, error) {
-			return m.Bucket("b", "acme").Take(t.Context(), platform.PriorityListing, maxWait, nil)
+			return m.Bucket("b", "acme").Take(t.Context(), quota.Ask{Priority: platform.PriorityListing, MaxWait: maxWait})
 		}
 		m := quota.NewManager(ledger)
 		s, err := take(m, time.Minute)
@@ -323,13 +323,13 @@ func TestRefusalHoldsTheWholeBucket(t *testing.T) {
 func TestAbsurdWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := quota.NewManager(quotatest.NewMemory()).Bucket("b", "acme", quota.Limit{N: 10, Window: time.Minute})
-		s, err := b.Take(t.Context(), 0, time.Hour, nil)
+		s, err := b.Take(t.Context(), quota.Ask{MaxWait: time.Hour})
 		if err != nil {
 			t.Fatal(err)
 		}
 		told := 31 * 365 * 24 * time.Hour
 		_, _, _ = s.Refused(told, told, false)
-		_, err = b.Take(t.Context(), 0, 15*time.Minute, nil)
+		_, err = b.Take(t.Context(), quota.Ask{MaxWait: 15 * time.Minute})
 		e, ok := err.(*ads.Error)
 		if !ok || e.Class != ads.ClassDeferred || e.Told != told || time.Until(e.Until) > 24*time.Hour {
 			t.Fatalf("%+v", err)
@@ -344,7 +344,7 @@ func TestDailyQuotaIsDeferred(t *testing.T) {
 		ledger := quotatest.NewMemory()
 		b := quota.NewManager(ledger).Bucket("b", "acme", l)
 		for range 3 {
-			s, err := b.Take(t.Context(), 0, 15*time.Minute, nil)
+			s, err := b.Take(t.Context(), quota.Ask{MaxWait: 15 * time.Minute})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -352,7 +352,7 @@ func TestDailyQuotaIsDeferred(t *testing.T) {
 			s.Done(true)
 		}
 		for _, b := range []*quota.Bucket{b, quota.NewManager(ledger).Bucket("b", "acme", l)} {
-			if _, err := b.Take(t.Context(), 0, 15*time.Minute, nil); ads.ClassOf(err) != ads.ClassDeferred {
+			if _, err := b.Take(t.Context(), quota.Ask{MaxWait: 15 * time.Minute}); ads.ClassOf(err) != ads.ClassDeferred {
 				t.Fatalf("%v", err)
 			}
 		}
@@ -365,7 +365,7 @@ func TestSlotComesBack(t *testing.T) {
 		b := quota.NewManager(quotatest.NewMemory()).Bucket("b", "acme", l)
 		begin := time.Now()
 		for range 5 {
-			s, err := b.Take(t.Context(), 0, time.Hour, nil)
+			s, err := b.Take(t.Context(), quota.Ask{MaxWait: time.Hour})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -385,7 +385,7 @@ func TestUnreadableStateIsAFullWindow(t *testing.T) {
 		ledger := quotatest.NewMemory()
 		ledger.Set("b", []byte("junk"))
 		begin := time.Now()
-		if _, err := quota.NewManager(ledger).Bucket("b", "acme", l).Take(t.Context(), 0, time.Hour, nil); err != nil {
+		if _, err := quota.NewManager(ledger).Bucket("b", "acme", l).Take(t.Context(), quota.Ask{MaxWait: time.Hour}); err != nil {
 			t.Fatal(err)
 		}
 		if w := time.Since(begin); w < time.Minute || w > 62*time.Second {
@@ -400,7 +400,7 @@ func TestWaitIsTold(t *testing.T) {
 		b := quota.NewManager(quotatest.NewMemory()).Bucket("b", "acme", l)
 		var told []observe.WaitStarted
 		for range 3 {
-			s, err := b.Take(t.Context(), 0, time.Hour, func(w observe.WaitStarted) { told = append(told, w) })
+			s, err := b.Take(t.Context(), quota.Ask{MaxWait: time.Hour, OnWait: func(w observe.WaitStarted) { told = append(told, w) }})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -416,7 +416,7 @@ func TestCancelledWaiterLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := quota.Limit{N: 1, Window: time.Minute}
 		b := quota.NewManager(quotatest.NewMemory()).Bucket("b", "acme", l)
-		s, err := b.Take(t.Context(), 0, time.Hour, nil)
+		s, err := b.Take(t.Context(), quota.Ask{MaxWait: time.Hour})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -424,7 +424,7 @@ func TestCancelledWaiterLeaves(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Second, cancel)
 		begin := time.Now()
-		if _, err := b.Take(ctx, 0, time.Hour, nil); err != context.Canceled || time.Since(begin) > time.Second {
+		if _, err := b.Take(ctx, quota.Ask{MaxWait: time.Hour}); err != context.Canceled || time.Since(begin) > time.Second {
 			t.Errorf("%v after %v", err, time.Since(begin))
 		}
 	})
@@ -456,7 +456,7 @@ func TestQuotaOfAProcessThatDiedWhileSending(t *testing.T) {
 				b := quota.NewManager(mortal{ledger, &dead}).Bucket("b", "acme", l)
 				var slots []*quota.Slot
 				for range 10 {
-					s, err := b.Take(t.Context(), platform.PriorityListing, time.Hour, nil)
+					s, err := b.Take(t.Context(), quota.Ask{Priority: platform.PriorityListing, MaxWait: time.Hour})
 					if err != nil {
 						t.Fatal(err)
 					}

@@ -86,7 +86,7 @@ func TestPromiseHolds(t *testing.T) {
 			ledger := slowLedger{quotatest.NewMemory(), slow, slow}
 			one := func(b *quota.Bucket, dead *atomic.Bool) error {
 				for {
-					s, err := b.Take(t.Context(), platform.Priority(upTo(3)), 1000*time.Hour, nil)
+					s, err := b.Take(t.Context(), quota.Ask{Priority: platform.Priority(upTo(3)), MaxWait: 1000 * time.Hour})
 					if err != nil {
 						return err
 					}
@@ -176,7 +176,7 @@ func TestSlotOutlivesTheWindow(t *testing.T) {
 		l := quota.Limit{N: 2, Window: 4 * time.Second}
 		w, ledger := &window{limit: l}, quotatest.NewMemory()
 		take := func(m *quota.Manager) *quota.Slot {
-			s, err := m.Bucket("b", "acme", l).Take(t.Context(), 0, time.Hour, nil)
+			s, err := m.Bucket("b", "acme", l).Take(t.Context(), quota.Ask{MaxWait: time.Hour})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -208,13 +208,13 @@ func TestGivenBackForOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := quota.Limit{N: 1, Window: time.Hour}
 		ledger := quotatest.NewMemory()
-		s, err := quota.NewManager(ledger).Bucket("b", "acme", l).Take(t.Context(), 0, 0, nil)
+		s, err := quota.NewManager(ledger).Bucket("b", "acme", l).Take(t.Context(), quota.Ask{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		time.AfterFunc(10*time.Second, s.GiveBack)
 		begin := time.Now()
-		o, err := quota.NewManager(ledger).Bucket("b", "acme", l).Take(t.Context(), 0, 2*time.Hour, nil)
+		o, err := quota.NewManager(ledger).Bucket("b", "acme", l).Take(t.Context(), quota.Ask{MaxWait: 2 * time.Hour})
 		if err != nil || time.Since(begin) > 2*time.Minute {
 			t.Fatalf("%v after %v", err, time.Since(begin))
 		}
@@ -236,7 +236,7 @@ func TestMarginIsWidened(t *testing.T) {
 		for range 200 {
 			wg.Go(func() {
 				for {
-					s, err := b.Take(t.Context(), 0, time.Hour, nil)
+					s, err := b.Take(t.Context(), quota.Ask{MaxWait: time.Hour})
 					if err != nil {
 						t.Error(err)
 						return
@@ -270,7 +270,7 @@ func TestStayOverAClockJump(t *testing.T) {
 		ledger := quotatest.NewMemory()
 		b := quota.NewManager(ledger).Bucket("b", "acme", quota.Limit{N: 10, Window: time.Minute})
 		take := func() *quota.Slot {
-			s, err := b.Take(t.Context(), 0, time.Hour, nil)
+			s, err := b.Take(t.Context(), quota.Ask{MaxWait: time.Hour})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -293,7 +293,7 @@ func TestWhimIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := quota.Limit{N: 10, Window: time.Minute}
 		b := quota.NewManager(quotatest.NewMemory()).Bucket("b", "acme", l)
-		s, err := b.Take(t.Context(), 0, time.Hour, nil)
+		s, err := b.Take(t.Context(), quota.Ask{MaxWait: time.Hour})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -346,7 +346,7 @@ func TestQuotaSharedInPatterns(t *testing.T) {
 					for range requests {
 						wg.Go(func() {
 							for {
-								s, err := b.Take(t.Context(), 0, 24*time.Hour, nil)
+								s, err := b.Take(t.Context(), quota.Ask{MaxWait: 24 * time.Hour})
 								if err != nil {
 									t.Error(err)
 									return
@@ -399,7 +399,7 @@ func TestRefusedForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := quota.NewManager(quotatest.NewMemory()).Bucket("b", "acme", quota.Limit{N: 10, Window: time.Minute})
 		for n := 1; ; n++ {
-			s, err := b.Take(t.Context(), 0, time.Hour, nil)
+			s, err := b.Take(t.Context(), quota.Ask{MaxWait: time.Hour})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -423,7 +423,7 @@ func TestRefusedForEver(t *testing.T) {
 func TestGentlyAfterARefusal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := quota.NewManager(quotatest.NewMemory()).Bucket("b", "acme")
-		s, err := b.Take(t.Context(), 0, time.Hour, nil)
+		s, err := b.Take(t.Context(), quota.Ask{MaxWait: time.Hour})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -434,7 +434,7 @@ func TestGentlyAfterARefusal(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 30 {
 			wg.Go(func() {
-				s, err := b.Take(t.Context(), 0, time.Hour, nil)
+				s, err := b.Take(t.Context(), quota.Ask{MaxWait: time.Hour})
 				if err != nil {
 					t.Error(err)
 					return
@@ -461,7 +461,7 @@ func TestUsageSlowsDown(t *testing.T) {
 		b := quota.NewManager(quotatest.NewMemory()).Bucket("b", "acme", quota.Limit{N: 10, Window: time.Minute})
 		take := func() time.Duration {
 			begin := time.Now()
-			s, err := b.Take(t.Context(), 0, time.Hour, nil)
+			s, err := b.Take(t.Context(), quota.Ask{MaxWait: time.Hour})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -499,7 +499,7 @@ func TestHold(t *testing.T) {
 		for _, b := range []*quota.Bucket{mine, quota.NewManager(ledger).Bucket("b", "acme")} {
 			begin := time.Now()
 			var told observe.WaitStarted
-			s, err := b.Take(t.Context(), 0, time.Hour, func(w observe.WaitStarted) { told = w })
+			s, err := b.Take(t.Context(), quota.Ask{MaxWait: time.Hour, OnWait: func(w observe.WaitStarted) { told = w }})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -517,7 +517,7 @@ func TestUnlimitedSeesOthersStay(t *testing.T) {
 		ledger := quotatest.NewMemory()
 		mine, other := quota.NewManager(ledger).Bucket("b", "acme"), quota.NewManager(ledger).Bucket("b", "acme")
 		take := func(b *quota.Bucket) *quota.Slot {
-			s, err := b.Take(t.Context(), 0, time.Hour, nil)
+			s, err := b.Take(t.Context(), quota.Ask{MaxWait: time.Hour})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -554,7 +554,7 @@ func TestBrokenLedger(t *testing.T) {
 		l := quota.Limit{N: 2, Window: time.Minute}
 		ledger := &brokenLedger{Ledger: quotatest.NewMemory()}
 		b := quota.NewManager(ledger).Bucket("b", "acme", l)
-		s, err := b.Take(t.Context(), 0, time.Hour, nil)
+		s, err := b.Take(t.Context(), quota.Ask{MaxWait: time.Hour})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -562,12 +562,12 @@ func TestBrokenLedger(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		s.Sent() // ten seconds late, which cannot be written now
 		synctest.Wait()
-		if _, err := b.Take(t.Context(), 0, time.Hour, nil); !errors.Is(err, errBroken) {
+		if _, err := b.Take(t.Context(), quota.Ask{MaxWait: time.Hour}); !errors.Is(err, errBroken) {
 			t.Errorf("got %v", err)
 		}
 		ledger.broken = false
 		s.Done(true)
-		o, err := b.Take(t.Context(), 0, time.Hour, nil)
+		o, err := b.Take(t.Context(), quota.Ask{MaxWait: time.Hour})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -575,7 +575,7 @@ func TestBrokenLedger(t *testing.T) {
 		o.Done(true)
 		// The late entry has been written by now: another process sees it.
 		begin := time.Now()
-		if _, err := quota.NewManager(ledger).Bucket("b", "acme", l).Take(t.Context(), 0, time.Hour, nil); err != nil || time.Since(begin) < time.Minute {
+		if _, err := quota.NewManager(ledger).Bucket("b", "acme", l).Take(t.Context(), quota.Ask{MaxWait: time.Hour}); err != nil || time.Since(begin) < time.Minute {
 			t.Errorf("%v after %v", err, time.Since(begin))
 		}
 		time.Sleep(time.Hour)
@@ -588,7 +588,7 @@ func BenchmarkTake(b *testing.B) {
 	b.SetParallelism(32)
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			s, err := bucket.Take(b.Context(), platform.PriorityFollowUp, time.Hour, nil)
+			s, err := bucket.Take(b.Context(), quota.Ask{Priority: platform.PriorityFollowUp, MaxWait: time.Hour})
 			if err != nil {
 				b.Fatal(err)
 			}
