@@ -54,6 +54,7 @@ func (w *wire) sent() bool {
 // attempt sends the request once and reads the answer whole.
 func (c *Client) attempt(ctx context.Context, l *logical, tok *token, slot *quota.Slot) (a attempt) {
 	l.try++
+	l.attempts++
 	begin := time.Now()
 	defer func() { c.account(l, a, time.Since(begin)) }()
 
@@ -153,6 +154,7 @@ func (c *Client) account(l *logical, a attempt, took time.Duration) {
 	c.emit(observe.Attempt{
 		Endpoint: l.r.Endpoint, Try: l.try, Status: a.status, Class: v.Class, Code: v.Code, Message: v.Message,
 		Duration: took, RequestID: v.RequestID, Token: l.r.Uncounted, Refused: v.Class == ads.ClassThrottled, Sent: a.sent,
+		Request: l.number,
 	})
 	if (a.stale && l.mayRepeat(a)) || v.Class == ads.ClassThrottled || v.Class == ads.ClassTokenDead {
 		l.try-- // not the request's failure

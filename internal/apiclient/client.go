@@ -83,6 +83,7 @@ type Client struct {
 	watch   atomic.Pointer[observe.Observer]
 
 	requests, throttled, retries atomic.Int64
+	numbers                      atomic.Int64 // of requests
 	lastBody                     atomic.Int64 // its length
 
 	mu     sync.Mutex

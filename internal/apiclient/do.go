@@ -2,6 +2,7 @@ package apiclient
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -15,9 +16,11 @@ import (
 // logical is one request through all of its attempts.
 type logical struct {
 	r        platform.Request
+	number   int64 // of the request, in events
 	begin    time.Time
 	place    int64         // in the bucket's queue, kept over all attempts
 	try      int           // attempts that counted
+	attempts int           // all of them
 	sends    int           // attempts that were sent
 	excused  bool          // the last attempt was refused for quota, or met a dead connection: the next is no retry
 	spent    time.Duration // attempts and back-off, not the waits that are nobody's fault
@@ -69,7 +72,14 @@ func (c *Client) Do(ctx context.Context, r platform.Request) (platform.Reply, er
 		}
 		defer c.limit.release()
 	}
-	l := &logical{r: r, begin: time.Now()}
+	l := &logical{r: r, number: c.numbers.Add(1), begin: time.Now()}
+	reply, err := c.rounds(ctx, l)
+	c.tellEnd(ctx, l, err)
+	return reply, err
+}
+
+// rounds makes attempts until one brings an end.
+func (c *Client) rounds(ctx context.Context, l *logical) (platform.Reply, error) {
 	for {
 		reply, next := c.round(ctx, l)
 		if !next.again {
@@ -79,6 +89,19 @@ func (c *Client) Do(ctx context.Context, r platform.Request) (platform.Reply, er
 			return platform.Reply{}, err
 		}
 	}
+}
+
+// tellEnd tells how a request ended. One that its caller gave up has no class of its own.
+func (c *Client) tellEnd(ctx context.Context, l *logical, err error) {
+	end := observe.RequestEnded{
+		Request: l.number, Endpoint: l.r.Endpoint, Page: observe.PageOf(ctx), Attempts: l.attempts, Duration: time.Since(l.begin), Token: l.r.Uncounted,
+	}
+	if e, ok := errors.AsType[*ads.Error](err); ok {
+		end.Class, end.Code = e.Class, e.Code
+	} else if err != nil {
+		end.Code = "stopped"
+	}
+	c.emit(end)
 }
 
 // round makes one attempt with all it takes: a token, leave to ask the host, a slot. Whatever it holds is let go when it returns, also by a
@@ -286,7 +309,7 @@ func (c *Client) retryOrGiveUp(ctx context.Context, l *logical, a attempt, e *ad
 		// admit makes it wait, and gives up when the outage has lasted too long.
 		l.try--
 		if a.told == 0 {
-			c.emit(observe.Retry{Endpoint: l.r.Endpoint, Try: l.try, Class: e.Class, Code: e.Code, Message: e.Message})
+			c.emit(observe.Retry{Endpoint: l.r.Endpoint, Try: l.try, Class: e.Class, Code: e.Code, Message: e.Message, Request: l.number})
 		}
 		return outcome{again: true, pause: a.told, told: a.told > 0, cause: e}
 	}
@@ -324,7 +347,7 @@ func (c *Client) pause(ctx context.Context, l *logical, o outcome) error {
 	if o.told {
 		return c.obey(ctx, l, o.pause, o.cause)
 	}
-	c.emit(observe.Retry{Endpoint: l.r.Endpoint, Try: l.try, Class: o.cause.Class, Code: o.cause.Code, Message: o.cause.Message, Delay: o.pause})
+	c.emit(observe.Retry{Endpoint: l.r.Endpoint, Try: l.try, Class: o.cause.Class, Code: o.cause.Code, Message: o.cause.Message, Delay: o.pause, Request: l.number})
 	l.spent += o.pause
 	return sleep(ctx, o.pause)
 }
@@ -367,7 +390,7 @@ func (c *Client) obey(ctx context.Context, l *logical, wait time.Duration, e *ad
 			Hint:    "run again then: it goes on where it stopped", Err: e,
 		}
 	}
-	c.emit(observe.Retry{Endpoint: l.r.Endpoint, Try: l.try, Class: e.Class, Code: e.Code, Message: e.Message, Delay: wait})
+	c.emit(observe.Retry{Endpoint: l.r.Endpoint, Try: l.try, Class: e.Class, Code: e.Code, Message: e.Message, Delay: wait, Request: l.number})
 	w := c.waits.begin()
 	defer w.end()
 	w.tell(observe.WaitStarted{Reason: observe.WaitServer, Bucket: c.c.Ref.ClientID, Until: until, Told: told})
