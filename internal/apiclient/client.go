@@ -38,6 +38,7 @@ type Config struct {
 	Timeout    time.Duration // per attempt, body included; 0: 30 s
 	MaxElapsed time.Duration // per request, waits for a quota or by the server's order not counted; 0: 10 min
 	MaxWait    time.Duration // a longer wait is given back as ads.ClassDeferred; 0: 15 min
+	ParkAfter  time.Duration // a host that is down for longer is not waited for: ads.ClassDeferred, code CodeOutage; 0: waited for until MaxElapsed. One for all of a Shared
 	Grace      time.Duration // for an attempt that is out when the caller is cancelled; 0: 5 s
 
 	Shared   *Shared // transports and circuits of this process; nil: its own
@@ -64,7 +65,7 @@ const (
 	userAgent = "adsync"
 )
 
-// CodeOutage is the code of the error after a host was down for MaxElapsed.
+// CodeOutage is the code of the error after a host was down for MaxElapsed, and of class ads.ClassDeferred for longer than ParkAfter.
 const CodeOutage = "outage"
 
 // Client implements platform.Caller for one connection, for many runs one after the other (Begin). An idle one holds no goroutine and no timer.

@@ -73,6 +73,7 @@ type bed struct {
 	net    *pipes
 	client *apiclient.Client
 	shared *apiclient.Shared
+	cfg    apiclient.Config // of client
 
 	mu     sync.Mutex
 	events []observe.Event
@@ -120,6 +121,7 @@ func newBed(t *testing.T, limits []quota.Limit, tune func(*apiclient.Config), ha
 	if b.client, err = apiclient.New(cfg); err != nil {
 		t.Fatal(err)
 	}
+	b.cfg = cfg
 	t.Cleanup(func() {
 		b.shared.CloseIdle()
 		_ = srv.Close()
@@ -127,6 +129,23 @@ func newBed(t *testing.T, limits []quota.Limit, tune func(*apiclient.Config), ha
 		b.noSecrets()
 	})
 	return b
+}
+
+// another is a client of another connection to the same platform, with the same credentials and no quota.
+func (b *bed) another(id string, tune func(*apiclient.Config)) *apiclient.Client {
+	b.t.Helper()
+	cfg := b.cfg
+	cfg.Ref.ClientID, cfg.CredentialSource = id, "env "+strings.ToUpper(id)
+	cfg.Platform = adplatform.New(adplatform.Options{Account: id, XClientID: id, PageSize: 10, PerCampaignSync: true})
+	cfg.Bucket = quota.NewManager(quotatest.NewMemory()).Bucket(id, id)
+	if tune != nil {
+		tune(&cfg)
+	}
+	c, err := apiclient.New(cfg)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return c
 }
 
 func (b *bed) noSecrets(extra ...any) {
@@ -148,8 +167,10 @@ func giveToken(w http.ResponseWriter, n int, expires string) {
 	fmt.Fprintf(w, `{"access_token":"%s-%d","token_type":"Bearer","expires_in":%s}`, canaryToken, n, expires)
 }
 
-func (b *bed) list() error {
-	_, err := b.client.Do(b.t.Context(), platform.Request{
+func (b *bed) list() error { return b.listBy(b.client) }
+
+func (b *bed) listBy(c *apiclient.Client) error {
+	_, err := c.Do(b.t.Context(), platform.Request{
 		Endpoint: "list campaigns", Method: "GET", Path: "/api/campaigns", Query: "page=1", Repeatable: true, Critical: true,
 	})
 	if err != nil {

@@ -1,6 +1,7 @@
 package apiclient
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 
 // logical is one request through all of its attempts.
 type logical struct {
+	c        *Client
 	r        platform.Request
 	number   int64 // of the request, in events
 	begin    time.Time
@@ -30,6 +32,8 @@ type logical struct {
 	reauthed int
 	badSince time.Time // of its first failure
 	probed   int       // probes of a host that was down
+	held     time.Time // since when the outage that is now holds it up
+	queued   *list.Element
 	last     *ads.Error
 }
 
@@ -72,7 +76,7 @@ func (c *Client) Do(ctx context.Context, r platform.Request) (platform.Reply, er
 		}
 		defer c.limit.release()
 	}
-	l := &logical{r: r, number: c.numbers.Add(1), begin: time.Now()}
+	l := &logical{c: c, r: r, number: c.numbers.Add(1), begin: time.Now()}
 	reply, err := c.rounds(ctx, l)
 	c.tellEnd(ctx, l, err)
 	return reply, err
@@ -483,6 +487,34 @@ func (c *Client) outage(l *logical, since time.Time) error {
 		e.Message += "; last: " + last.Message
 	}
 	return e
+}
+
+// parkedUntil is the error of a request that does not wait for a host which is down for long.
+func (c *Client) parkedUntil(l *logical, until, since time.Time) error {
+	e := &ads.Error{
+		Class: ads.ClassDeferred, Code: CodeOutage, Endpoint: l.r.Endpoint, Attempts: l.try, Until: until.UTC(), Bucket: c.host,
+		Message: fmt.Sprintf("deferred until %s: %s has not answered for %s", until.UTC().Format("2006-01-02 15:04:05 UTC"), c.host, inWords(time.Since(since))),
+		Hint:    "the platform is down; it is asked again then, and the run goes on where it stopped",
+	}
+	if l.last != nil {
+		e.Status, e.Err = l.last.Status, l.last
+	}
+	return e
+}
+
+// inWords puts a length of time as a person would say it.
+func inWords(d time.Duration) string {
+	n, unit := int(d.Round(time.Second)/time.Second), "second"
+	switch {
+	case d >= 2*time.Hour:
+		n, unit = int(d.Round(time.Hour)/time.Hour), "hour"
+	case d >= 2*time.Minute:
+		n, unit = int(d.Round(time.Minute)/time.Minute), "minute"
+	}
+	if n == 1 {
+		return "1 " + unit
+	}
+	return fmt.Sprintf("%d %ss", n, unit)
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
