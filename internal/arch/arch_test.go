@@ -33,6 +33,7 @@ var may = map[string][]string{
 	"internal/store/postgres":        {"internal/ads", "internal/quota", "internal/secret", "internal/store"},
 
 	"internal/config":    {"internal/ads", "internal/quota", "internal/secret"},
+	"internal/vaults":    {"internal/ads", "internal/config", "internal/retry", "internal/secret"},
 	"internal/report":    {"internal/ads", "internal/engine", "internal/observe", "internal/secret", "internal/store"},
 	"internal/simulator": {"internal/ads"},
 
@@ -53,7 +54,7 @@ var may = map[string][]string{
 }
 
 // anywhere are helpers of tests and benches: product code must not import them.
-var testOnly = []string{"internal/pgtest", "internal/store/storetest", "internal/quota/quotatest", "internal/platform/platformtest"}
+var testOnly = []string{"internal/pgtest", "internal/store/storetest", "internal/quota/quotatest", "internal/platform/platformtest", "internal/vaults/fakevault", "internal/vaults/fakeaws", "internal/vaults/fakegoogle"}
 
 type pkg struct {
 	ImportPath string

@@ -20,6 +20,7 @@ import (
 	"adsync/internal/store"
 	"adsync/internal/store/postgres"
 	"adsync/internal/store/sqlite"
+	"adsync/internal/vaults"
 )
 
 // resolveWithin bounds the reading of secrets from where they are kept.
@@ -28,7 +29,7 @@ const resolveWithin = 30 * time.Second
 // load reads the configuration, tells the redactor what it must not let through, and logs warnings and notes. With offline, secrets that a
 // remote store keeps are not read.
 func (a *app) load(offline bool) (*config.Config, error) {
-	cfg, err := config.Load(config.Options{ConfigFile: a.Config, EnvFile: a.EnvFile, Environ: a.environ, Strict: a.Strict})
+	cfg, err := config.Load(config.Options{ConfigFile: a.Config, EnvFile: a.EnvFile, Environ: a.environ, Strict: a.Strict, Stores: vaults.Open})
 	if err != nil {
 		return nil, err
 	}

@@ -109,6 +109,10 @@ var (
 			Help: "`production` makes errors of all warnings, as `--strict` does.",
 		}, word("production", "staging", "development", "test"), nil),
 		field(Field{
+			Name: "secrets",
+			Help: "How the stores that `vault:`, `aws:` and `gcp:` name are reached, where their own variables do not say it.",
+		}, structure("settings of the stores of secrets"), nil),
+		field(Field{
 			Name: "defaults",
 			Help: "Any setting of a connection, for all connections that do not say otherwise themselves.",
 		}, structure("settings of a connection"), nil),

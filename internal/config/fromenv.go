@@ -112,7 +112,7 @@ func (l *loader) databaseFromEnvironment() {
 	if hasURL {
 		f := byName(rootFields, "database")
 		in := input{text: url, written: url, at: l.env.place("DATABASE_URL"), path: "DATABASE_URL"}
-		if v, ok := l.take(f, in, -1); ok {
+		if v, ok := l.take(f, in, ofDatabase); ok {
 			l.cfg.Database = v.(Database)
 			if hasPassword(l.cfg.Database) {
 				l.noteDotenv(f, "DATABASE_URL")

@@ -31,6 +31,7 @@ func (l *loader) fromFile(name string, src []byte) {
 		return
 	}
 	root := l.keys(doc, "", keysBelow(rootFields, ""), false)
+	l.stores(root["secrets"])
 	l.database(root["database"], start)
 	l.environment(root["environment"])
 
@@ -92,7 +93,7 @@ func (l *loader) cureKey(key string, known []string) string {
 		return "it belongs under credentials:"
 	case key == "platform" || key == "name":
 		return "it belongs to each connection"
-	case key == "database" || key == "defaults" || key == "clients" || key == "environment":
+	case key == "database" || key == "defaults" || key == "clients" || key == "environment" || key == "secrets":
 		return "it belongs to the top of the file, without blanks in front"
 	}
 	if n := nearest(key, known); n != "" {
@@ -224,7 +225,7 @@ func (l *loader) database(n *node, start place) {
 	if n == nil {
 		s.node = &node{kind: scalarNode, at: start, text: f.Default}
 	}
-	v, in, ok := l.read(f, s, -1)
+	v, in, ok := l.read(f, s, ofDatabase)
 	if !ok {
 		return
 	}

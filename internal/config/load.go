@@ -1,12 +1,15 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"adsync/internal/ads"
 )
 
 // Options say where to look. The zero value reads nothing but the default files of the working directory.
@@ -18,8 +21,9 @@ type Options struct {
 	Dir        string   // where relative names of those two files begin; empty: the working directory
 	NoFiles    bool     // neither adsync.yaml nor .env is looked for: Environ is everything
 
-	// Resolvers read secrets of schemes beyond env: and file:, by scheme. Load only takes note of them; Config.Resolve calls them.
-	Resolvers map[string]Resolver
+	// Stores gives what reads secrets of schemes beyond env: and file:, by scheme. Load calls it once, after it has read how the stores
+	// are to be reached, and only where there is a file; nothing may be asked for a secret before Config.Resolve.
+	Stores func(Secrets) map[string]Resolver
 
 	platforms []PlatformOptions // of tests; nil: Platforms()
 }
@@ -52,10 +56,11 @@ func Load(o Options) (*Config, error) {
 		l.cfg.Source = environmentName
 		l.fromEnvironment()
 	}
-	for scheme, res := range o.Resolvers {
-		l.cfg.resolvers[scheme] = res
-	}
 	l.cfg.resolvers["file"] = l.files
+	l.cfg.index = make(map[ads.Ref]int, len(l.cfg.Connections))
+	for i, c := range l.cfg.Connections {
+		l.cfg.index[c.Ref] = i
+	}
 	l.blameOpenFiles()
 	l.r.strict = l.r.strict || l.cfg.Environment == "production"
 	warnings, err := l.r.result()
@@ -78,6 +83,7 @@ type loader struct {
 	fileIsOpen  bool  // others can read the configuration file
 	secretInEnv place // of the first secret that came from the .env file
 	buckets     map[string]bucket
+	plain       map[string]bool // schemes whose addresses in the environment were looked at
 }
 
 // findFile gives the configuration file's name and content. found is false with a name where a file that should be read cannot be.
@@ -187,7 +193,7 @@ func (l *loader) take(f *Field, in input, connection int) (v any, ok bool) {
 
 // fetch follows a secret reference. What a remote store keeps is left to Config.Resolve.
 func (l *loader) fetch(f *Field, in input, connection int) (string, bool) {
-	late := lateSecret{connection: connection, field: *f, scheme: in.scheme, ref: in.text, at: in.at, path: in.path}
+	late := lateSecret{connection: connection, field: f, scheme: in.scheme, ref: in.text, written: in.written, at: in.at, path: in.path}
 	switch {
 	case in.text == "":
 		l.r.at(in.at, in.path, in.scheme+":", "names nothing", "write what is meant behind "+in.scheme+":")
@@ -213,13 +219,26 @@ func (l *loader) fetch(f *Field, in input, connection int) (string, bool) {
 		if open {
 			l.r.warn(in.at, in.path, "file:"+in.text, "everybody on this machine can read or change the file", "chmod 600 "+in.text)
 		}
-		l.cfg.late = append(l.cfg.late, late)
+		if connection != ofStore {
+			l.cfg.late = append(l.cfg.late, late)
+		}
 		return v.Reveal(), true
-	case l.opts.Resolvers[in.scheme] != nil:
-		l.cfg.late = append(l.cfg.late, late)
+	case connection == ofStore:
+		l.r.at(in.at, in.path, in.scheme+":…", "is kept in a store itself", "a store is opened with what this machine has: write env:NAME or file:PATH")
+		return "", false
+	case l.cfg.resolvers[in.scheme] == nil:
+		l.r.at(in.at, in.path, in.scheme+":…", "names a secret store that is not available in this build", "use ${NAME}, env:NAME or file:PATH")
 		return "", false
 	}
-	l.r.at(in.at, in.path, in.scheme+":…", "names a secret store that is not available in this build", "use ${NAME}, env:NAME or file:PATH")
+	if c, ok := l.cfg.resolvers[in.scheme].(Checker); ok {
+		if err := c.Check(in.text); err != nil {
+			// What is not well written may be something else than a reference, so it is not shown.
+			l.r.at(in.at, in.path, in.scheme+":…", err.Error(), cmp.Or(advice(err), "check the reference"))
+			return "", false
+		}
+	}
+	l.blamePlainStores(in.scheme)
+	l.cfg.late = append(l.cfg.late, late)
 	return "", false
 }
 

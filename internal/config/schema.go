@@ -37,6 +37,10 @@ func schema(platforms []PlatformOptions) []byte {
 	defaults["type"] = []any{"object", "null"}
 	defaults["description"] = byName(rootFields, "defaults").Help
 	properties["defaults"] = defaults
+	stores := objectSchema(secretFields)
+	stores["type"] = []any{"object", "null"}
+	stores["description"] = byName(rootFields, "secrets").Help
+	properties["secrets"] = stores
 	properties["clients"] = object{
 		"description": byName(rootFields, "clients").Help, "type": "array", "minItems": 1, "items": object{"$ref": "#/$defs/client"},
 	}

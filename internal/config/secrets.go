@@ -6,15 +6,27 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"adsync/internal/secret"
 )
 
-// Resolver reads the secrets of one scheme. Implementations for remote stores bound their own time besides ctx; an error says what to
-// do and never holds a secret.
+// Resolver reads the secrets of one scheme. Implementations for remote stores bound their own time besides ctx, keep what they read for a
+// short while, and may be called by many at once; an error says what to do and never holds a secret.
+//
+// What a Resolver can do beyond that it says by having more methods: Checker, Freshener, and Close() where something is to be given back.
 type Resolver interface {
 	// Resolve gives the value that ref names: what stands behind "scheme:". It is called again to see whether the value has changed.
 	Resolve(ctx context.Context, ref string) (secret.Text, error)
+}
+
+// Checker is a Resolver that can tell, without asking anybody, whether a reference is well written and can be followed at all.
+type Checker interface{ Check(ref string) error }
+
+// Freshener is a Resolver that keeps what it read, and can be told to read anew.
+type Freshener interface {
+	// Fresh is Resolve for a value that was read at since or later.
+	Fresh(ctx context.Context, ref string, since time.Time) (secret.Text, error)
 }
 
 // The schemes. Those that are known and not in this build are refused with words of their own, so that a name is never taken for a password.
@@ -23,12 +35,19 @@ var (
 	remoteSchemes = []string{"vault", "aws", "gcp"}
 )
 
+// Settings that belong to no connection.
+const (
+	ofDatabase = -1
+	ofStore    = -2 // how a store of secrets is reached: read from this machine alone, and not by Resolve
+)
+
 // lateSecret is a setting whose value is read from where it is kept, and can be read again.
 type lateSecret struct {
-	connection int // index into Config.Connections; -1: the database
-	field      Field
+	connection int // index into Config.Connections, or ofDatabase
+	field      *Field
 	scheme     string
 	ref        string
+	written    string // as the file has it, with the names of variables and not what they hold
 	at         place
 	path       string
 }
@@ -41,47 +60,6 @@ func secretScheme(written string) (scheme string, ok bool) {
 		}
 	}
 	return "", false
-}
-
-// Resolve reads every secret reference again and fills in what it finds: what a remote store keeps is first read here, what a file keeps may
-// have changed. The error is an *Error that names all references that could not be read; the values of those stay as they were.
-func (c *Config) Resolve(ctx context.Context) error {
-	var r report
-	for _, l := range c.late {
-		res := c.resolvers[l.scheme]
-		if res == nil {
-			continue // local and fixed: env
-		}
-		v, err := res.Resolve(ctx, l.ref)
-		if err != nil {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			r.at(l.at, l.path, l.scheme+":…", "could not be read: "+err.Error(), "check the reference, and the rights of this process")
-			continue
-		}
-		if f := c.fill(l, v); f != nil {
-			r.at(l.at, l.path, l.scheme+":…", f.message, f.cure)
-		}
-	}
-	_, err := r.result()
-	return err
-}
-
-func (c *Config) fill(l lateSecret, v secret.Text) *fault {
-	if v.Empty() {
-		return faultf("give the secret a value", "is empty where it is kept")
-	}
-	parsed, f := l.field.kind.parse(v.Reveal())
-	if f != nil {
-		return f
-	}
-	if l.connection < 0 {
-		c.Database = parsed.(Database)
-		return nil
-	}
-	l.field.set(&c.Connections[l.connection], parsed)
-	return nil
 }
 
 // fileSecrets reads file: references. A relative path begins at the configuration file's folder.

@@ -35,7 +35,7 @@ func TestResolve(t *testing.T) {
 		DefaultFile: "database: vault:db\n" + strings.NewReplacer("${P}", "vault:acme#${KEY}", "${E:-a@example.com}", "file:email").Replace(one("")), "email": "one@example.com",
 	})
 	v := vault{"db": "postgres://u:c4n4ry@h/db", "acme#password": "c4n4ry-1"}
-	c, err := Load(Options{Dir: dir, Environ: []string{"KEY=password"}, Resolvers: map[string]Resolver{"vault": v}})
+	c, err := Load(Options{Dir: dir, Environ: []string{"KEY=password"}, Stores: func(Secrets) map[string]Resolver { return map[string]Resolver{"vault": v} }})
 	if err != nil {
 		t.Fatal(err)
 	}
