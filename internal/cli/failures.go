@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -92,6 +93,9 @@ func (f failureFilter) read(a *app, migrate bool) (cfg *config.Config, st store.
 		}
 		fs = append(fs, failure)
 	}
+	slices.SortStableFunc(fs, func(a, b store.Failure) int {
+		return cmp.Or(cmp.Compare(a.Ref.ClientID, b.Ref.ClientID), cmp.Compare(a.Ref.Connection, b.Ref.Connection))
+	})
 	return cfg, st, fs, nil
 }
 

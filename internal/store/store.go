@@ -27,7 +27,14 @@ type Store interface {
 	// CheckWritable proves that rows can be written, without leaving any: called before the first request goes out.
 	CheckWritable(ctx context.Context) error
 
-	// Acquire takes the lock of a connection, or gives a *BusyError. The lock of a process that died is free at once.
+	// Beat says that this process is at work and moves its lease on, forgets processes whose lease ended more than a day ago, and gives all that
+	// are left, in one round trip. A process that never beats is judged by its life alone.
+	Beat(ctx context.Context, b Beat) ([]Worker, error)
+	// Leave takes back what Beat has said. Locks that the process still holds are judged by its life from then on.
+	Leave(ctx context.Context, id string) error
+
+	// Acquire takes the lock of a connection, or gives a *BusyError. The lock of a process that died is free at once, that of one which has
+	// ever beaten also when its lease has ended, be it this process itself: the old holder's next write is ErrFenced.
 	Acquire(ctx context.Context, ref ads.Ref) (Lease, error)
 	Release(ctx context.Context, l Lease) error
 
@@ -45,11 +52,25 @@ type Store interface {
 	// NoteWait records what a running connection waits for, for other processes' status; a zero Wait clears it.
 	NoteWait(ctx context.Context, l Lease, w Wait) error
 
-	// Status describes every connection that has a run, a lock or an open failure, ordered by client and connection.
+	// Park sets what a connection waits for without having its lock, whether or not it has ever run; a zero Wait clears it.
+	Park(ctx context.Context, ref ads.Ref, w Wait) error
+	// ReadWait gives what a connection waits for, a zero Wait where it waits for nothing.
+	ReadWait(ctx context.Context, ref ads.Ref) (Wait, error)
+
+	// Status describes every connection that has a run, a lock, a wait or an open failure, ordered by client and connection.
 	Status(ctx context.Context) ([]ConnectionStatus, error)
 	// Runs yields the runs of a connection (all where ref is zero), newest first, at most limit.
 	Runs(ctx context.Context, ref ads.Ref, limit int) ([]RunRecord, error)
-	// Failures yields the failures that f selects, ordered by client, connection and id.
+	// LastStarts gives for each connection when its newest run began that was no TriggerRetry; those without such a run are left out.
+	LastStarts(ctx context.Context) (map[ads.Ref]time.Time, error)
+	// LastStart gives the same for one connection; zero: there is none.
+	LastStart(ctx context.Context, ref ads.Ref) (time.Time, error)
+	// DueRetries gives connections with open failures whose next try is due, each once, the longest due first, at most limit.
+	DueRetries(ctx context.Context, now time.Time, limit int) ([]ads.Ref, error)
+	// Prune deletes runs that finished and failures that were resolved before then, and says how many; the newest run of a connection, its
+	// newest complete one and all that may be resumed stay. It works in small steps and does a bounded number of them: what is left is for the next call.
+	Prune(ctx context.Context, before time.Time) (int64, error)
+	// Failures yields the failures that f selects, ordered by id.
 	Failures(ctx context.Context, f FailureFilter) iter.Seq2[Failure, error]
 	// DropFailures deletes them and says how many there were.
 	DropFailures(ctx context.Context, ids []int64) (int64, error)
@@ -71,10 +92,33 @@ type Lease struct {
 	Fence int64
 }
 
+// Triggers are what runs are asked for by.
+const (
+	TriggerManual   = "manual"
+	TriggerSchedule = "schedule"
+	TriggerRetry    = "retry" // failures that are due, or that somebody asked for, alone
+	TriggerDemo     = "demo"
+)
+
+// Beat is what a process says about itself.
+type Beat struct {
+	ID, Name, Version string
+	Runs              int           // under way
+	Lease             time.Duration // from now on, by the database's clock
+}
+
+// Worker is what a process has said about itself. Times are the database's.
+type Worker struct {
+	ID, Name, Version             string
+	StartedAt, BeatAt, LeaseUntil time.Time
+	Runs                          int
+	Alive                         bool // its lease has not ended
+}
+
 // OpenRun says how to begin.
 type OpenRun struct {
 	NewID   string // for a new run
-	Trigger string // "manual", "schedule", "retry", "demo"
+	Trigger string // one of the Trigger constants
 	Plan    string // fingerprint of what the run's place depends on; a run with another plan is not resumed
 	Fresh   bool
 	MaxAge  time.Duration // counted from the run's start
@@ -190,10 +234,11 @@ type FinishRun struct {
 	Wait    Wait // set when the run was deferred: shown as parked
 }
 
-// Wait is why and until when a connection is parked.
+// Wait is why and until when a connection is parked. Mark is for whoever parks it, and means nothing here.
 type Wait struct {
 	Reason string
 	Until  time.Time
+	Mark   string
 }
 
 // RunRecord is a row of runs.
@@ -227,6 +272,8 @@ type FailureFilter struct {
 	ClientID, Connection string
 	Class                string
 	Since                time.Time // last_failed_at at or after
+	DueBefore            time.Time // next_retry_at at or before
+	After                int64     // id above
 	IDs                  []int64
 	Resolved             bool
 	Limit                int

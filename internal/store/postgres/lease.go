@@ -24,12 +24,15 @@ func (s *Store) Acquire(ctx context.Context, ref ads.Ref) (store.Lease, error) {
 	err = s.tx(ctx, "lock", func(ctx context.Context, c *pgx.Conn) error {
 		var holder, text, taken *string
 		var since *time.Time
-		gone := false
+		gone := false // what the holder held is free
 		b := &pgx.Batch{}
 		b.Queue(begin)
 		b.Queue("INSERT INTO adsync_locks (client_id, connection, fence) VALUES ($1, $2, 0) ON CONFLICT DO NOTHING", ref.ClientID, ref.Connection)
 		b.Queue("SELECT fence, holder_id, holder_text, since, nonce FROM adsync_locks WHERE client_id = $1 AND connection = $2 FOR NO KEY UPDATE", ref.ClientID, ref.Connection).QueryRow(func(row pgx.Row) error {
 			return row.Scan(&lease.Fence, &holder, &text, &since, &taken)
+		})
+		b.Queue("SELECT "+leaseEndedSQL+"l.holder_id) FROM adsync_locks l WHERE l.client_id = $1 AND l.connection = $2", ref.ClientID, ref.Connection).QueryRow(func(row pgx.Row) error {
+			return row.Scan(&gone)
 		})
 		if err := send(ctx, c, b); err != nil {
 			return err
@@ -38,7 +41,7 @@ func (s *Store) Acquire(ctx context.Context, ref ads.Ref) (store.Lease, error) {
 			_, err := c.Exec(ctx, "COMMIT")
 			return err
 		}
-		if holder != nil && *holder != me {
+		if holder != nil && *holder != me && !gone {
 			// The share is ours only when nobody holds the lock; several may ask at once, and it ends with the transaction.
 			if err := c.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock_shared($1::bigint)", *holder).Scan(&gone); err != nil {
 				return err
@@ -91,7 +94,39 @@ func (s *Store) NoteWait(ctx context.Context, l store.Lease, w store.Wait) error
 }
 
 func queueWait(b *pgx.Batch, ref ads.Ref, w store.Wait) {
-	b.Queue("UPDATE adsync_locks SET wait_reason = $3, wait_until = $4 WHERE client_id = $1 AND connection = $2", ref.ClientID, ref.Connection, orNull(w.Reason), timeOrNull(w.Until))
+	b.Queue("UPDATE adsync_locks SET wait_reason = $3, wait_until = $4, wait_mark = $5 WHERE client_id = $1 AND connection = $2", ref.ClientID, ref.Connection, orNull(w.Reason), timeOrNull(w.Until), orNull(w.Mark))
+}
+
+// Park implements store.Store.
+func (s *Store) Park(ctx context.Context, ref ads.Ref, w store.Wait) error {
+	return s.tx(ctx, "park", func(ctx context.Context, c *pgx.Conn) error {
+		b := &pgx.Batch{}
+		b.Queue(begin)
+		if w == (store.Wait{}) {
+			queueWait(b, ref, w)
+		} else {
+			b.Queue(`INSERT INTO adsync_locks (client_id, connection, fence, wait_reason, wait_until, wait_mark) VALUES ($1, $2, 0, $3, $4, $5)
+				ON CONFLICT (client_id, connection) DO UPDATE SET wait_reason = excluded.wait_reason, wait_until = excluded.wait_until, wait_mark = excluded.wait_mark`,
+				ref.ClientID, ref.Connection, orNull(w.Reason), timeOrNull(w.Until), orNull(w.Mark))
+		}
+		b.Queue("COMMIT")
+		return send(ctx, c, b)
+	})
+}
+
+// ReadWait implements store.Store.
+func (s *Store) ReadWait(ctx context.Context, ref ads.Ref) (w store.Wait, err error) {
+	err = s.read(ctx, "read wait", func(ctx context.Context, c *pgx.Conn) error {
+		var until *time.Time
+		err := c.QueryRow(ctx, "SELECT coalesce(wait_reason, ''), wait_until, coalesce(wait_mark, '') FROM adsync_locks WHERE client_id = $1 AND connection = $2", ref.ClientID, ref.Connection).
+			Scan(&w.Reason, &until, &w.Mark)
+		w.Until = utc(until)
+		if noRow(err) {
+			return nil
+		}
+		return err
+	})
+	return w, err
 }
 
 // forget drops what is remembered about a lease.

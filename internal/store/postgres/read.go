@@ -90,28 +90,31 @@ func status(ctx context.Context, c *pgx.Conn) ([]store.ConnectionStatus, error) 
 		})
 	}
 	b := &pgx.Batch{}
-	b.Queue(`SELECT l.client_id, l.connection, coalesce(l.holder_text, ''), l.since, coalesce(l.wait_reason, ''), l.wait_until, EXISTS (
+	b.Queue(`SELECT l.client_id, l.connection, coalesce(l.holder_text, ''), l.since, coalesce(l.wait_reason, ''), l.wait_until, coalesce(l.wait_mark, ''), NOT ` + leaseEndedSQL + `l.holder_id) AND EXISTS (
 			SELECT 1 FROM pg_locks p WHERE p.locktype = 'advisory' AND p.objsubid = 1 AND p.granted AND p.mode = 'ExclusiveLock'
 			AND p.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 			AND p.classid::bigint << 32 | p.objid::bigint = l.holder_id::bigint) FROM adsync_locks l`).Query(each(func(row pgx.CollectableRow, ref *ads.Ref) (func(*store.ConnectionStatus), error) {
-		var holder, reason string
+		var holder, reason, mark string
 		var since, until *time.Time
 		var alive bool
-		err := row.Scan(&ref.ClientID, &ref.Connection, &holder, &since, &reason, &until, &alive)
+		err := row.Scan(&ref.ClientID, &ref.Connection, &holder, &since, &reason, &until, &mark, &alive)
 		return func(c *store.ConnectionStatus) {
-			c.Wait = store.Wait{Reason: reason, Until: utc(until)}
+			c.Wait = store.Wait{Reason: reason, Until: utc(until), Mark: mark}
 			if alive {
 				c.Running, c.Holder, c.Since = true, holder, utc(since)
 			}
 		}, err
 	}))
-	b.Queue("SELECT DISTINCT ON (r.client_id, r.connection) " + runColumns + " FROM runs r LEFT JOIN adsync_run_state s ON s.run_id = r.id ORDER BY r.client_id, r.connection, r.started_at DESC, r.id DESC").
+	// Whoever has run has a lock, so the locks name the connections, and a long history costs nothing.
+	b.Queue("SELECT " + runColumns + ` FROM adsync_locks l CROSS JOIN LATERAL (SELECT * FROM runs WHERE client_id = l.client_id AND connection = l.connection
+			ORDER BY started_at DESC, id DESC LIMIT 1) r LEFT JOIN adsync_run_state s ON s.run_id = r.id`).
 		Query(each(func(row pgx.CollectableRow, ref *ads.Ref) (func(*store.ConnectionStatus), error) {
 			r, err := scanRun(row)
 			*ref = r.Ref
 			return func(c *store.ConnectionStatus) { c.Last = &r }, err
 		}))
-	b.Queue("SELECT client_id, connection, max(finished_at) FROM runs WHERE outcome = 'complete' GROUP BY client_id, connection").
+	b.Queue(`SELECT l.client_id, l.connection, r.finished_at FROM adsync_locks l CROSS JOIN LATERAL (SELECT finished_at FROM runs
+			WHERE client_id = l.client_id AND connection = l.connection AND outcome = 'complete' ORDER BY finished_at DESC LIMIT 1) r`).
 		Query(each(func(row pgx.CollectableRow, ref *ads.Ref) (func(*store.ConnectionStatus), error) {
 			var t *time.Time
 			err := row.Scan(&ref.ClientID, &ref.Connection, &t)
@@ -132,13 +135,12 @@ const failurePage = 500
 func (s *Store) Failures(ctx context.Context, f store.FailureFilter) iter.Seq2[store.Failure, error] {
 	return func(yield func(store.Failure, error) bool) {
 		left := f.Limit
-		var last *store.Failure
 		for {
 			n := failurePage
 			if f.Limit > 0 {
 				n = min(n, left)
 			}
-			page, err := s.failures(ctx, f, last, n)
+			page, err := s.failures(ctx, f, n)
 			if err != nil {
 				yield(store.Failure{}, err)
 				return
@@ -152,13 +154,13 @@ func (s *Store) Failures(ctx context.Context, f store.FailureFilter) iter.Seq2[s
 			if len(page) < n || (f.Limit > 0 && left == 0) {
 				return
 			}
-			last = &page[len(page)-1]
+			f.After = page[len(page)-1].ID
 		}
 	}
 }
 
-// failures reads the next n failures after last.
-func (s *Store) failures(ctx context.Context, f store.FailureFilter, last *store.Failure, n int) (out []store.Failure, err error) {
+// failures reads the next n failures.
+func (s *Store) failures(ctx context.Context, f store.FailureFilter, n int) (out []store.Failure, err error) {
 	var where []string
 	var args []any
 	add := func(cond string, v ...any) {
@@ -180,14 +182,17 @@ func (s *Store) failures(ctx context.Context, f store.FailureFilter, last *store
 	if !f.Since.IsZero() {
 		add("last_failed_at >= ?", common.Micro(f.Since))
 	}
+	if !f.DueBefore.IsZero() {
+		add("next_retry_at <= ?", f.DueBefore)
+	}
+	if f.After != 0 {
+		add("id > ?", f.After)
+	}
 	if len(f.IDs) > 0 {
 		add("id = ANY (?)", f.IDs)
 	}
 	if !f.Resolved {
 		add("resolved_at IS NULL")
-	}
-	if last != nil {
-		add("(client_id, connection, id) > (?, ?, ?)", last.Ref.ClientID, last.Ref.Connection, last.ID)
 	}
 	query := `SELECT id, client_id, connection, account_id, stream, entity_id, class, coalesce(code, ''), message, coalesce(hint, ''), coalesce(request_id, ''), attempts,
 		first_failed_at, last_failed_at, next_retry_at, resolved_at, raw FROM failures`
@@ -195,7 +200,7 @@ func (s *Store) failures(ctx context.Context, f store.FailureFilter, last *store
 		query += " WHERE " + strings.Join(where, " AND ")
 	}
 	args = append(args, n)
-	query += fmt.Sprint(" ORDER BY client_id, connection, id LIMIT $", len(args))
+	query += fmt.Sprint(" ORDER BY id LIMIT $", len(args))
 	err = s.read(ctx, "read failures", func(ctx context.Context, c *pgx.Conn) error {
 		rows, err := c.Query(ctx, query, args...)
 		if err != nil {

@@ -64,7 +64,7 @@ func (s *Store) OpenRun(ctx context.Context, l store.Lease, o store.OpenRun) (st
 		run = store.Run{ID: o.NewID, StartedAt: now}
 		b.Queue("INSERT INTO runs (id, client_id, connection, trigger, started_at) VALUES ($1, $2, $3, $4, $5)", o.NewID, l.Ref.ClientID, l.Ref.Connection, o.Trigger, now)
 		b.Queue("INSERT INTO adsync_run_state (run_id, client_id, connection, plan, open) VALUES ($1, $2, $3, $4, true)", o.NewID, l.Ref.ClientID, l.Ref.Connection, o.Plan)
-		b.Queue("UPDATE adsync_locks SET last_stamp = $3, wait_reason = NULL, wait_until = NULL WHERE client_id = $1 AND connection = $2", l.Ref.ClientID, l.Ref.Connection, now)
+		b.Queue("UPDATE adsync_locks SET last_stamp = $3, wait_reason = NULL, wait_until = NULL, wait_mark = NULL WHERE client_id = $1 AND connection = $2", l.Ref.ClientID, l.Ref.Connection, now)
 		b.Queue("COMMIT")
 		return send(ctx, c, b)
 	})
@@ -93,27 +93,31 @@ const dropBatch = 5000
 // dropOldItems deletes the items of runs that have ended. What it cannot delete now, the next run does.
 func (s *Store) dropOldItems(ctx context.Context, ref ads.Ref) {
 	for more := true; more; {
-		err := s.read(ctx, "clean up", func(ctx context.Context, c *pgx.Conn) error {
-			var no int64
-			more = false
-			err := c.QueryRow(ctx, "SELECT no FROM adsync_run_state WHERE client_id = $1 AND connection = $2 AND has_items AND NOT open LIMIT 1", ref.ClientID, ref.Connection).Scan(&no)
-			if noRow(err) {
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			more = true
-			tag, err := c.Exec(ctx, "DELETE FROM adsync_items WHERE ctid = ANY (ARRAY (SELECT ctid FROM adsync_items WHERE run_no = $1 LIMIT $2))", no, dropBatch)
-			if err == nil && tag.RowsAffected() < dropBatch {
-				_, err = c.Exec(ctx, "UPDATE adsync_run_state SET has_items = false WHERE no = $1", no)
-			}
+		err := s.read(ctx, "clean up", func(ctx context.Context, c *pgx.Conn) (err error) {
+			more, err = dropSome(ctx, c, "client_id = $1 AND connection = $2", ref.ClientID, ref.Connection)
 			return err
 		})
 		if err != nil {
 			return
 		}
 	}
+}
+
+// dropSome deletes a batch of the items of one run that has ended, of those that where selects. It says whether there was such a run.
+func dropSome(ctx context.Context, c *pgx.Conn, where string, args ...any) (more bool, err error) {
+	var no int64
+	err = c.QueryRow(ctx, "SELECT no FROM adsync_run_state WHERE "+where+" AND has_items AND NOT open LIMIT 1", args...).Scan(&no)
+	if noRow(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	tag, err := c.Exec(ctx, "DELETE FROM adsync_items WHERE ctid = ANY (ARRAY (SELECT ctid FROM adsync_items WHERE run_no = $1 LIMIT $2))", no, dropBatch)
+	if err == nil && tag.RowsAffected() < dropBatch {
+		_, err = c.Exec(ctx, "UPDATE adsync_run_state SET has_items = false WHERE no = $1", no)
+	}
+	return true, err
 }
 
 // Pending implements store.Store.

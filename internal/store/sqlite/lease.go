@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"database/sql"
 	"database/sql/driver"
 	"time"
 
@@ -32,8 +33,11 @@ func (s *Store) Acquire(ctx context.Context, ref ads.Ref) (store.Lease, error) {
 			return err
 		}
 		if holder != "" {
-			gone := false
-			if holder != me {
+			gone, err := leaseEnded(c, holder)
+			if err != nil {
+				return err
+			}
+			if !gone && holder != me {
 				var lock *flock.Flock
 				if gone, lock = dead(s.path, holder); lock != nil {
 					takenOver = func() { _ = dropLock(lock) }
@@ -96,8 +100,33 @@ func (s *Store) NoteWait(ctx context.Context, l store.Lease, w store.Wait) error
 }
 
 func setWait(c *conn, ref ads.Ref, w store.Wait) error {
-	_, err := c.exec("UPDATE adsync_locks SET wait_reason = ?3, wait_until = ?4 WHERE client_id = ?1 AND connection = ?2", ref.ClientID, ref.Connection, textOrNull(w.Reason), timeOrNull(w.Until))
+	_, err := c.exec("UPDATE adsync_locks SET wait_reason = ?3, wait_until = ?4, wait_mark = ?5 WHERE client_id = ?1 AND connection = ?2",
+		ref.ClientID, ref.Connection, textOrNull(w.Reason), timeOrNull(w.Until), textOrNull(w.Mark))
 	return err
+}
+
+// Park implements store.Store.
+func (s *Store) Park(ctx context.Context, ref ads.Ref, w store.Wait) error {
+	return s.write.tx(ctx, "park", func(c *conn) error {
+		if w != (store.Wait{}) {
+			if _, err := c.exec("INSERT INTO adsync_locks (client_id, connection, fence) VALUES (?, ?, 0) ON CONFLICT DO NOTHING", ref.ClientID, ref.Connection); err != nil {
+				return err
+			}
+		}
+		return setWait(c, ref, w)
+	})
+}
+
+// ReadWait implements store.Store.
+func (s *Store) ReadWait(ctx context.Context, ref ads.Ref) (w store.Wait, err error) {
+	err = s.each(ctx, "read wait", "SELECT wait_reason, wait_until, wait_mark FROM adsync_locks WHERE client_id = ? AND connection = ?", []any{ref.ClientID, ref.Connection}, func(rows *sql.Rows) error {
+		var reason, mark nullText
+		var until nullStamp
+		err := rows.Scan(&reason, &until, &mark)
+		w = store.Wait{Reason: string(reason), Until: time.Time(until), Mark: string(mark)}
+		return err
+	})
+	return w, err
 }
 
 // scanOne reads the first column of the only row.

@@ -104,16 +104,17 @@ func (s *Store) Status(ctx context.Context) ([]store.ConnectionStatus, error) {
 		}
 		return all[ref]
 	}
-	err := s.each(ctx, "status", "SELECT client_id, connection, holder_id, holder_text, since, wait_reason, wait_until FROM adsync_locks", nil, func(rows *sql.Rows) error {
+	err := s.each(ctx, "status", "SELECT client_id, connection, holder_id, holder_text, since, wait_reason, wait_until, wait_mark, "+leaseEndedSQL+"adsync_locks.holder_id) FROM adsync_locks", []any{stamp(time.Now())}, func(rows *sql.Rows) error {
 		var ref ads.Ref
-		var holder, text, reason nullText
+		var holder, text, reason, mark nullText
 		var since, until nullStamp
-		if err := rows.Scan(&ref.ClientID, &ref.Connection, &holder, &text, &since, &reason, &until); err != nil {
+		var ended bool
+		if err := rows.Scan(&ref.ClientID, &ref.Connection, &holder, &text, &since, &reason, &until, &mark, &ended); err != nil {
 			return err
 		}
 		c := at(ref)
-		c.Wait = store.Wait{Reason: string(reason), Until: time.Time(until)}
-		if holder != "" && s.alive(string(holder)) {
+		c.Wait = store.Wait{Reason: string(reason), Until: time.Time(until), Mark: string(mark)}
+		if holder != "" && !ended && s.alive(string(holder)) {
 			c.Running, c.Holder, c.Since = true, string(text), time.Time(since)
 		}
 		return nil
@@ -121,8 +122,9 @@ func (s *Store) Status(ctx context.Context) ([]store.ConnectionStatus, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = s.each(ctx, "status", "SELECT "+runColumns+` FROM (SELECT client_id, connection, max(started_at) AS started_at FROM runs GROUP BY client_id, connection) n
-		JOIN runs r USING (client_id, connection, started_at) LEFT JOIN adsync_run_state s ON s.run_id = r.id ORDER BY r.id`, nil, func(rows *sql.Rows) error {
+	// Whoever has run has a lock, so the locks name the connections, and a long history costs nothing.
+	err = s.each(ctx, "status", "SELECT "+runColumns+` FROM adsync_locks l JOIN runs r ON r.id = (SELECT n.id FROM runs n WHERE n.client_id = l.client_id AND n.connection = l.connection
+		ORDER BY n.started_at DESC, n.id DESC LIMIT 1) LEFT JOIN adsync_run_state s ON s.run_id = r.id`, nil, func(rows *sql.Rows) error {
 		r, err := scanRun(rows)
 		at(r.Ref).Last = &r
 		return err
@@ -130,7 +132,8 @@ func (s *Store) Status(ctx context.Context) ([]store.ConnectionStatus, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = s.each(ctx, "status", "SELECT client_id, connection, max(finished_at) FROM runs WHERE outcome = 'complete' GROUP BY client_id, connection", nil, func(rows *sql.Rows) error {
+	err = s.each(ctx, "status", `SELECT l.client_id, l.connection, (SELECT max(r.finished_at) FROM runs r WHERE r.client_id = l.client_id AND r.connection = l.connection AND r.outcome = 'complete')
+		FROM adsync_locks l`, nil, func(rows *sql.Rows) error {
 		var ref ads.Ref
 		var t nullStamp
 		err := rows.Scan(&ref.ClientID, &ref.Connection, &t)
@@ -202,6 +205,12 @@ func (s *Store) Failures(ctx context.Context, f store.FailureFilter) iter.Seq2[s
 		if !f.Since.IsZero() {
 			add("last_failed_at >= ?", stamp(f.Since))
 		}
+		if !f.DueBefore.IsZero() {
+			add("next_retry_at <= ?", stamp(f.DueBefore))
+		}
+		if f.After != 0 {
+			add("id > ?", f.After)
+		}
 		if len(f.IDs) > 0 {
 			add("id IN (SELECT value FROM json_each(?))", idList(f.IDs))
 		}
@@ -213,7 +222,7 @@ func (s *Store) Failures(ctx context.Context, f store.FailureFilter) iter.Seq2[s
 		if len(where) > 0 {
 			query += " WHERE " + strings.Join(where, " AND ")
 		}
-		query += " ORDER BY client_id, connection, id"
+		query += " ORDER BY id"
 		if f.Limit > 0 {
 			query += " LIMIT ?"
 			args = append(args, f.Limit)

@@ -137,24 +137,28 @@ const dropBatch = 5000
 // dropOldItems deletes the items of runs that have ended. What it cannot delete now, the next run does.
 func (s *Store) dropOldItems(ctx context.Context, ref ads.Ref) {
 	for more := true; more; {
-		err := s.write.tx(ctx, "clean up", func(c *conn) error {
-			var no int64
-			more = false
-			err := c.query("SELECT no FROM adsync_run_state WHERE client_id = ? AND connection = ? AND has_items = 1 AND open = 0 LIMIT 1", scanOne(&no), ref.ClientID, ref.Connection)
-			if err != nil || no == 0 {
-				return err
-			}
-			more = true
-			n, err := c.exec("DELETE FROM adsync_items WHERE rowid IN (SELECT rowid FROM adsync_items WHERE run_no = ? LIMIT ?)", no, dropBatch)
-			if err == nil && n < dropBatch {
-				_, err = c.exec("UPDATE adsync_run_state SET has_items = 0 WHERE no = ?", no)
-			}
+		err := s.write.tx(ctx, "clean up", func(c *conn) (err error) {
+			more, err = dropSome(c, "client_id = ? AND connection = ?", ref.ClientID, ref.Connection)
 			return err
 		})
 		if err != nil {
 			return
 		}
 	}
+}
+
+// dropSome deletes a batch of the items of one run that has ended, of those that where selects. It says whether there was such a run.
+func dropSome(c *conn, where string, args ...any) (more bool, err error) {
+	var no int64
+	err = c.query("SELECT no FROM adsync_run_state WHERE "+where+" AND has_items = 1 AND open = 0 LIMIT 1", scanOne(&no), args...)
+	if err != nil || no == 0 {
+		return false, err
+	}
+	n, err := c.exec("DELETE FROM adsync_items WHERE rowid IN (SELECT rowid FROM adsync_items WHERE run_no = ? LIMIT ?)", no, dropBatch)
+	if err == nil && n < dropBatch {
+		_, err = c.exec("UPDATE adsync_run_state SET has_items = 0 WHERE no = ?", no)
+	}
+	return true, err
 }
 
 // Pending implements store.Store.

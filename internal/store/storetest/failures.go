@@ -133,6 +133,51 @@ func testFailures(t *testing.T, db Database) {
 	x.finish(ads.Partial, at(34))
 }
 
+// Connections come once, in the order in which their next try is due, however much they have failed at.
+func testDueRetries(t *testing.T, db Database) {
+	s := open(t, db)
+	ctx := testContext(t)
+	due := func(now, limit int) string {
+		t.Helper()
+		refs, err := s.DueRetries(ctx, at(now), limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out []string
+		for _, r := range refs {
+			out = append(out, r.String())
+		}
+		return strings.Join(out, " ")
+	}
+	if got := due(1000, 10); got != "" {
+		t.Errorf("none has failed: %s", got)
+	}
+	insert := func(client, connection, entity, next, resolved string) {
+		db.Exec(t, fmt.Sprintf(`INSERT INTO failures (client_id, connection, account_id, stream, entity_id, class, message, attempts, first_failed_at, last_failed_at, next_retry_at, resolved_at)
+			VALUES ('%s', '%s', 'acc', 'campaigns', '%s', 'transient', 'm', 1, '%s', '%s', %s, %s)`, client, connection, entity, text(at(0)), text(at(0)), next, resolved))
+	}
+	second := func(n int) string { return "'" + text(at(n)) + "'" }
+	for i := range 20 {
+		insert("a", "x", fmt.Sprint("e", i), second(100+i), "NULL")
+	}
+	insert("a", "y", "e", second(50), "NULL")
+	insert("b", "a", "e", second(60), "NULL")
+	insert("b", "a", "earlier", second(10), second(20))
+	insert("c", "a", "e", "NULL", "NULL")
+	insert("d", "a", "never", "NULL", "NULL")
+	insert("d", "a", "e", second(70), "NULL")
+	for _, tt := range []struct {
+		now, limit int
+		want       string
+	}{
+		{49, 10, ""}, {50, 10, "a/y"}, {69, 10, "a/y b/a"}, {99, 10, "a/y b/a d/a"}, {100, 10, "a/y b/a d/a a/x"}, {1000, 10, "a/y b/a d/a a/x"}, {1000, 2, "a/y b/a"},
+	} {
+		if got := due(tt.now, tt.limit); got != tt.want {
+			t.Errorf("at %d, %d: %s, want %s", tt.now, tt.limit, got, tt.want)
+		}
+	}
+}
+
 func testFailureFilters(t *testing.T, db Database) {
 	s := open(t, db)
 	ctx := testContext(t)
@@ -168,21 +213,23 @@ func testFailureFilters(t *testing.T, db Database) {
 		f    store.FailureFilter
 		want string
 	}{
-		{store.FailureFilter{}, "a/x/p1 a/x/p2 a/x/i1 a/x/i2 a/y/p1 a/y/p2 a/y/i1 a/y/i2 b/x/p1 b/x/p2 b/x/i2"},
+		{store.FailureFilter{}, "b/x/p1 b/x/p2 b/x/i2 a/y/p1 a/y/p2 a/y/i1 a/y/i2 a/x/p1 a/x/p2 a/x/i1 a/x/i2"},
 		{store.FailureFilter{Resolved: true, ClientID: "b"}, "b/x/p1 b/x/p2 b/x/i1 b/x/i2"},
 		{store.FailureFilter{ClientID: "a", Connection: "x"}, "a/x/p1 a/x/p2 a/x/i1 a/x/i2"},
 		{store.FailureFilter{Connection: "y"}, "a/y/p1 a/y/p2 a/y/i1 a/y/i2"},
-		{store.FailureFilter{Class: "transient"}, "a/x/i1 a/y/i1"},
+		{store.FailureFilter{Class: "transient"}, "a/y/i1 a/x/i1"},
 		{store.FailureFilter{Since: at(31), Class: "bad_record"}, "a/x/p1 a/x/p2"},
-		{store.FailureFilter{Limit: 2}, "a/x/p1 a/x/p2"},
+		{store.FailureFilter{Limit: 2}, "b/x/p1 b/x/p2"},
 		{store.FailureFilter{ClientID: "nobody"}, ""},
+		{store.FailureFilter{DueBefore: at(99)}, "a/y/i1 a/x/i1"},
+		{store.FailureFilter{DueBefore: at(98)}, ""},
 	} {
 		if got := show(tt.f); got != tt.want {
 			t.Errorf("%+v:\n got %s\nwant %s", tt.f, got, tt.want)
 		}
 	}
 	var some []int64
-	for f, err := range s.Failures(ctx, store.FailureFilter{ClientID: "a"}) {
+	for f, err := range s.Failures(ctx, store.FailureFilter{ClientID: "a", Connection: "x"}) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -198,6 +245,25 @@ func testFailureFilters(t *testing.T, db Database) {
 		some = append(some, f.ID)
 		if len(some) == 3 {
 			break // a reader may stop early
+		}
+	}
+	// Page by page, each as long as it may be, gives the same as all at once.
+	for size := 1; size < 5; size++ {
+		var paged []string
+		f := store.FailureFilter{Resolved: true, Limit: size}
+		for n := size; n == size; {
+			n = 0
+			for x, err := range s.Failures(ctx, f) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				n++
+				f.After = x.ID
+				paged = append(paged, x.Ref.String()+"/"+x.EntityID)
+			}
+		}
+		if all := show(store.FailureFilter{Resolved: true}); strings.Join(paged, " ") != all {
+			t.Errorf("by pages of %d: %v, want %s", size, paged, all)
 		}
 	}
 	if got := show(store.FailureFilter{IDs: some}); got != "a/x/p1 a/x/p2 a/x/i1" {

@@ -20,6 +20,7 @@ import (
 // roles are what a child process can be told to do. It says "ready" when it has done so and then waits for its end.
 var roles = map[string]func(ctx context.Context, s store.Store, arg string) error{
 	"hold":    hold,
+	"lease":   holdLease,
 	"commits": commits,
 	"quota":   countQuota,
 	"fill":    fill,

@@ -120,6 +120,27 @@ func Bisect(lo, hi int, apply func(lo, hi int) error, aboutData func(error) bool
 	return Bisect(mid, hi, apply, aboutData, reject)
 }
 
+// Bounds of Prune: rows of one transaction, transactions and deleted rows of one call.
+const (
+	PruneBatch = 500
+	PruneSteps = 1000
+	pruneMost  = 100_000
+)
+
+// Prune repeats a step, which looks at PruneBatch rows at most and deletes some of them, until it finds no more or the bounds are reached.
+func Prune(step func() (seen, gone int64, err error)) (total int64, err error) {
+	for range PruneSteps {
+		seen, gone, err := step()
+		if err != nil {
+			return total, err
+		}
+		if total += gone; seen < PruneBatch || total >= pruneMost {
+			break
+		}
+	}
+	return total, nil
+}
+
 // HolderText names this process for people.
 func HolderText() string {
 	host, err := os.Hostname()
@@ -237,11 +258,11 @@ func (r *RefusedIDs) Add(res *store.Result, id, reason string) {
 	(*r)[id] = true
 }
 
-// StatusList is what Status gives of all that was read: connections with a run, a lock or an open failure, in order.
+// StatusList is what Status gives of all that was read: connections with a run, a lock, a wait or an open failure, in order.
 func StatusList(all map[ads.Ref]*store.ConnectionStatus) []store.ConnectionStatus {
 	out := make([]store.ConnectionStatus, 0, len(all))
 	for _, c := range all {
-		if c.Last != nil || c.Running || c.OpenFailures > 0 {
+		if c.Last != nil || c.Running || c.OpenFailures > 0 || c.Wait != (store.Wait{}) {
 			out = append(out, *c)
 		}
 	}
