@@ -36,6 +36,8 @@ var may = map[string][]string{
 	"internal/vaults":    {"internal/ads", "internal/config", "internal/retry", "internal/secret"},
 	"internal/report":    {"internal/ads", "internal/engine", "internal/observe", "internal/secret", "internal/store"},
 	"internal/simulator": {"internal/ads"},
+	"internal/metrics":   {"internal/ads", "internal/observe", "internal/store"},
+	"internal/trace":     {"internal/ads", "internal/observe"},
 
 	"internal/connect": {
 		"internal/adplatform", "internal/ads", "internal/apiclient", "internal/config", "internal/engine", "internal/observe", "internal/platform", "internal/quota",
