@@ -2,7 +2,6 @@ package apiclient
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"sync"
 	"time"
@@ -42,56 +41,61 @@ func (t *token) text() string {
 	return t.value
 }
 
-// auth has a connection's token: one for all, fetched by one at a time, renewed ahead of its end, and once when the platform refuses it.
+// auth has the token that all connections with the same credentials share: fetched by one at a time, in the name of the connection that needed it first,
+// renewed ahead of its end, and once when the platform refuses it.
 type auth struct {
-	c *Client
-	a platform.Authenticator
+	mu      sync.Mutex
+	current *token
+	fetch   *fetch // under way
+	reason  string // of the next fetch
+	pause   time.Time
+	stay    time.Time  // the token page is not asked before, by its own order
+	order   *ads.Error // in which it came
+	ever    bool       // some token has worked
+	doubt   bool       // the last one was refused, and none has worked since
 
-	mu       sync.Mutex
-	current  *token
-	fetch    *fetch // under way
-	reason   string // of the next fetch
-	pause    time.Time
-	needed   *time.Timer // a fetch that is planned
-	neededAt time.Time
-	waiting  int // requests that wait for a slot
-
-	ever     bool // some token has worked
-	doubt    bool // the last one was refused, and none has worked since
-	refusals int  // fresh tokens refused in a row
-	proving  int  // requests that try a token which has not worked yet
+	refusals int // fresh tokens refused in a row
 	proof    chan struct{}
+}
+
+// seat is one connection's part in an auth. auth.mu guards it.
+type seat struct {
+	proving  int         // its requests that try a token which has not worked yet
+	refusals int         // fresh tokens refused to it in a row
+	waiting  int         // its requests that wait for a slot
+	needed   *time.Timer // a fetch that is planned for them
+	neededAt time.Time
 }
 
 // fetch is one token request with those who wait for it.
 type fetch struct {
+	of      *Client
 	done    chan struct{}
 	began   time.Time
 	err     error // once done is closed
 	cancel  context.CancelFunc
 	waiters int
+	left    bool // by all of them
 }
 
-func newAuth(c *Client, a platform.Authenticator) *auth {
-	return &auth{c: c, a: a, reason: "first", proof: make(chan struct{})}
-}
+func newAuth() *auth { return &auth{reason: "first", proof: make(chan struct{})} }
 
 func nothing() {}
 
 // token gives the token to send with, fetching it where there is none. A token that has not worked yet is given to few until it has. release must be
 // called when the request is over, once.
-func (t *auth) token(ctx context.Context) (*token, func(), error) {
+func (t *auth) token(ctx context.Context, c *Client) (*token, func(), error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for {
-		if err := t.c.deadError(); err != nil {
+		if err := c.deadError(); err != nil {
 			return nil, nothing, err
 		}
 		now := time.Now()
 		if tok := t.current; tok != nil && now.Before(tok.end) {
 			if !now.Before(tok.due) {
 				if t.fetch == nil && !now.Before(t.pause) {
-					t.begin()
+					t.begin(c)
 				}
 				// A platform may end the old token with the new one, so a renewal is waited for; but not for long.
 				if until := t.patience(tok); t.fetch != nil && now.Before(until) {
@@ -109,9 +113,9 @@ func (t *auth) token(ctx context.Context) (*token, func(), error) {
 			if !t.ever && !t.doubt {
 				provers = firstProvers
 			}
-			if t.proving < provers {
-				t.proving++
-				return tok, t.proved, nil
+			if c.seat.proving < provers {
+				c.seat.proving++
+				return tok, func() { t.proved(c) }, nil
 			}
 			proof := t.proof
 			t.mu.Unlock()
@@ -123,10 +127,17 @@ func (t *auth) token(ctx context.Context) (*token, func(), error) {
 			continue
 		}
 		if t.fetch == nil {
-			t.begin()
+			t.begin(c)
 		}
+		f := t.fetch
 		if err := t.join(ctx, time.Time{}); err != nil {
-			return nil, nothing, err
+			switch {
+			case ctx.Err() != nil:
+				return nil, nothing, context.Cause(ctx)
+			case f.left:
+				continue // it was ending when this request came to it
+			}
+			return nil, nothing, c.asOwn(f.of, err)
 		}
 	}
 }
@@ -150,7 +161,8 @@ func (t *auth) join(ctx context.Context, until time.Time) error {
 	err := await(ctx, f.done, until)
 	t.mu.Lock()
 	if f.waiters--; f.waiters == 0 && err != nil {
-		f.cancel() // nobody wants it any more
+		f.left = true // nobody wants it any more
+		f.cancel()
 	}
 	if err != nil {
 		return err
@@ -158,11 +170,25 @@ func (t *auth) join(ctx context.Context, until time.Time) error {
 	return f.err
 }
 
+// asOwn puts the error of a token request that another connection made in this one's name.
+func (c *Client) asOwn(of *Client, err error) error {
+	if dead := c.deadError(); dead != nil {
+		return dead
+	}
+	e, ok := err.(*ads.Error)
+	if !ok || of == c || e.Bucket != of.c.Ref.ClientID {
+		return err
+	}
+	out := *e
+	out.Bucket = c.c.Ref.ClientID
+	return &out
+}
+
 // proved ends a request that tried a token.
-func (t *auth) proved() {
+func (t *auth) proved(c *Client) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.proving--
+	c.seat.proving--
 	t.wakeProof()
 }
 
@@ -182,22 +208,22 @@ func (t *auth) latest() *token {
 }
 
 // queue says that a request waits for a slot from now on; the function it returns ends that.
-func (t *auth) queue() (leave func()) {
+func (t *auth) queue(c *Client) (leave func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.waiting++
+	c.seat.waiting++
 	return func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		if t.waiting--; t.waiting == 0 && t.needed != nil {
-			t.needed.Stop()
-			t.needed = nil
+		if c.seat.waiting--; c.seat.waiting == 0 && c.seat.needed != nil {
+			c.seat.needed.Stop()
+			c.seat.needed = nil
 		}
 	}
 }
 
 // needBy plans that there is a good token at a time for which a request waits, so that the slot is not wasted on fetching it.
-func (t *auth) needBy(at time.Time) {
+func (t *auth) needBy(c *Client, at time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.current == nil || at.Before(t.current.end) || t.fetch != nil {
@@ -205,32 +231,35 @@ func (t *auth) needBy(at time.Time) {
 	}
 	life := t.current.end.Sub(t.current.due) // a fifth of it or less
 	at = at.Add(-min(ahead, max(life, 100*time.Millisecond)))
-	if t.needed != nil {
-		if at.Equal(t.neededAt) {
+	if c.seat.needed != nil {
+		if at.Equal(c.seat.neededAt) {
 			return
 		}
-		t.needed.Stop()
+		c.seat.needed.Stop()
 	}
-	t.neededAt = at
-	t.needed = time.AfterFunc(time.Until(at), func() {
+	c.seat.neededAt = at
+	c.seat.needed = time.AfterFunc(time.Until(at), func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		t.needed = nil
-		if now := time.Now(); t.current != nil && !now.Before(t.current.due) && t.fetch == nil && !now.Before(t.pause) && t.c.deadError() == nil {
-			t.begin()
+		c.seat.needed = nil
+		if now := time.Now(); t.current != nil && !now.Before(t.current.due) && t.fetch == nil && !now.Before(t.pause) && c.deadError() == nil {
+			t.begin(c)
 		}
 	})
 }
 
-// begin starts to fetch a token. It goes on while anybody waits for it, whoever began it. t.mu is held.
-func (t *auth) begin() {
-	ctx, cancel := context.WithTimeout(context.Background(), t.c.c.MaxElapsed+t.c.c.MaxWait)
-	f := &fetch{done: make(chan struct{}), began: time.Now(), cancel: cancel}
+// begin starts to fetch a token for c. It goes on while anybody waits for it, whoever began it. t.mu is held.
+func (t *auth) begin(c *Client) {
+	limit := c.c.MaxElapsed + c.c.MaxWait
+	ctx, cancel := context.WithTimeoutCause(context.Background(), limit, &ads.Error{
+		Class: ads.ClassTransient, Code: CodeOutage, Endpoint: "token", Message: "the platform gave no token within " + inWords(limit), Hint: "run again later: it goes on where it stopped",
+	})
+	f := &fetch{of: c, done: make(chan struct{}), began: time.Now(), cancel: cancel}
 	t.fetch = f
 	reason := t.reason
 	go func() {
 		defer cancel()
-		tok, life, err := t.ask(ctx)
+		tok, life, err := t.ask(ctx, c)
 		t.mu.Lock()
 		if f.err = t.failed(err); err == nil {
 			t.current, t.reason = tok, "ahead"
@@ -241,9 +270,29 @@ func (t *auth) begin() {
 		close(f.done)
 		t.mu.Unlock()
 		if err == nil {
-			t.c.emit(observe.TokenRenewed{Reason: reason, Life: life})
+			c.emit(observe.TokenRenewed{Reason: reason, Life: life})
 		}
 	}()
+}
+
+// stays keeps in mind until when the token page is not to be asked, for whoever asks next.
+func (t *auth) stays(until time.Time, order *ads.Error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if until.After(t.stay) {
+		t.stay, t.order = until, order
+	}
+}
+
+// told waits for as long as the token page has asked to be left alone.
+func (t *auth) told(ctx context.Context, c *Client, l *logical) error {
+	t.mu.Lock()
+	wait, order := time.Until(t.stay), t.order
+	t.mu.Unlock()
+	if wait <= 0 {
+		return nil
+	}
+	return c.obey(ctx, l, wait, order)
 }
 
 // failed is what those get who wait for a token that could not be had. It concerns every request, not the one that happened to ask.
@@ -258,20 +307,20 @@ func (t *auth) failed(err error) error {
 }
 
 // ask makes the token request. A connector that panics spoils this connection only.
-func (t *auth) ask(ctx context.Context) (tok *token, life time.Duration, err error) {
+func (t *auth) ask(ctx context.Context, c *Client) (tok *token, life time.Duration, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			tok, err = nil, &ads.Error{Class: ads.ClassInternal, Code: "panic", Message: "the connector failed on the token answer (a bug)"}
 		}
 	}()
-	r := t.a.TokenRequest()
+	r := c.authenticator.TokenRequest()
 	r.NoAuth, r.Basic, r.Uncounted = true, true, true
 	var got platform.Token
 	var received time.Time
 	r.Parse = func(reply platform.Reply) error {
 		received = time.Now()
 		var err error
-		if got, err = t.a.ParseToken(reply); err != nil {
+		if got, err = c.authenticator.ParseToken(reply); err != nil {
 			return err
 		}
 		if !printable(got.Value) {
@@ -279,7 +328,11 @@ func (t *auth) ask(ctx context.Context) (tok *token, life time.Duration, err err
 		}
 		return nil
 	}
-	if _, err := t.c.Do(ctx, r); err != nil {
+	l := &logical{c: c, r: r, token: true, begin: time.Now()}
+	if err := t.told(ctx, c, l); err != nil {
+		return nil, 0, err
+	}
+	if _, err := c.do(ctx, l); err != nil {
 		return nil, 0, err
 	}
 	life = got.Life
@@ -287,7 +340,7 @@ func (t *auth) ask(ctx context.Context) (tok *token, life time.Duration, err err
 		life = unknownLife
 	}
 	life = min(life, longestLife)
-	share := 0.75 + 0.05*t.c.c.Rand()
+	share := 0.75 + 0.05*c.c.Rand()
 	part := func(s float64) time.Time { return received.Add(time.Duration(float64(life) * s)) }
 	return &token{value: got.Value, due: part(share), end: part(usableShare)}, life, nil
 }
@@ -297,9 +350,20 @@ func printable(v string) bool {
 	return v != "" && len(v) <= 64<<10 && !strings.ContainsFunc(v, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
-func (t *auth) works(tok *token) {
+// forgive forgets what was refused, and the token with it.
+func (t *auth) forgive() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.current, t.reason, t.pause, t.refusals, t.doubt = nil, "first", time.Time{}, 0, false
+	t.wakeProof()
+}
+
+func (t *auth) works(c *Client, tok *token) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if tok == t.current {
+		c.seat.refusals = 0
+	}
 	if tok.worked {
 		return
 	}
@@ -310,8 +374,9 @@ func (t *auth) works(tok *token) {
 	t.wakeProof()
 }
 
-// refused takes in that the platform refused a token. Only the one in use is given up: an older one has been replaced already.
-func (t *auth) refused(tok *token, v platform.Verdict) error {
+// refused takes in that the platform refused a token to c. Only the one in use is given up: an older one has been replaced already. Credentials whose
+// tokens have worked for anybody are not given up for all when one connection's are refused: that is the connection's own trouble.
+func (t *auth) refused(c *Client, tok *token, v platform.Verdict) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if tok != t.current {
@@ -322,15 +387,19 @@ func (t *auth) refused(tok *token, v platform.Verdict) error {
 	if tok.worked {
 		return nil
 	}
+	c.seat.refusals++
 	if t.refusals++; t.refusals < maxFreshRefusals {
 		return nil
 	}
-	msg := fmt.Sprintf("fresh token refused for client %s", t.c.c.Ref.ClientID)
-	if t.c.c.CredentialSource != "" {
-		msg += " (source: " + t.c.c.CredentialSource + ")"
-	}
-	return t.c.kill(&ads.Error{
-		Class: ads.ClassAuth, Code: "fresh_token_refused", Status: 401, RequestID: v.RequestID, Message: msg + ": " + v.Message,
+	what, e := "fresh token refused", ads.Error{
+		Class: ads.ClassAuth, Code: "fresh_token_refused", Status: 401, RequestID: v.RequestID, Message: v.Message,
 		Hint: "the credentials buy tokens that the API does not accept: check that the user still has access",
-	})
+	}
+	if !t.ever {
+		return c.refuseAll(what, e)
+	}
+	if c.seat.refusals < maxFreshRefusals {
+		return nil
+	}
+	return c.kill(c.named(what, e))
 }

@@ -6,6 +6,7 @@ package apiclient
 import (
 	"cmp"
 	"context"
+	crand "crypto/rand"
 	"crypto/x509"
 	"errors"
 	"math/rand/v2"
@@ -16,6 +17,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"weak"
 
 	"adsync/internal/ads"
 	"adsync/internal/observe"
@@ -77,11 +79,16 @@ type Client struct {
 	origin  *origin
 	http    *http.Transport
 	circuit *circuit
-	auth    *auth
+	auth    *auth // of credentials; nil: they are not exchanged for a token
+	seat    seat  // in auth
 	limit   *limiter
-	waits   waits
-	runID   atomic.Value // string
-	watch   atomic.Pointer[observe.Observer]
+
+	authenticator platform.Authenticator // nil: there is no token
+	credentials   *credentials
+
+	waits waits
+	runID atomic.Value // string
+	watch atomic.Pointer[observe.Observer]
 
 	requests, throttled, retries atomic.Int64
 	numbers                      atomic.Int64 // of requests
@@ -89,7 +96,7 @@ type Client struct {
 
 	mu     sync.Mutex
 	budget retry.Budget
-	dead   *ads.Error     // the credentials are refused: nothing is sent any more
+	dead   *ads.Error     // the credentials are refused to this connection: nothing is sent any more
 	failed map[string]int // failures in a row by endpoint
 	shared int            // effective quota last reported
 }
@@ -131,9 +138,9 @@ func New(c Config) (*Client, error) {
 	cl.origin = c.Shared.origin(base, cmp.Or(cl.spec.IdleTimeout, 30*time.Second))
 	cl.http, cl.circuit = cl.origin.transport, cl.origin.circuit
 	cl.waits.client = cl
-	if a, ok := c.Platform.(platform.Authenticator); ok {
-		cl.auth = newAuth(cl, a)
-	}
+	cl.authenticator, _ = c.Platform.(platform.Authenticator)
+	cl.credentials = c.Shared.credentialsFor(cl)
+	cl.auth = cl.credentials.auth
 	if c.Bucket == nil || !c.Bucket.Limited() {
 		cl.limit = newLimiter()
 	}
@@ -147,11 +154,16 @@ type SharedConfig struct {
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error) // nil: a net.Dialer
 }
 
-// Shared has what connections to one origin have in common in a process: sockets, and the knowledge whether the host answers.
+// Shared has what connections have in common in a process. Those to one origin: sockets, and the knowledge whether the host answers. Those with the same
+// credentials: the token, and the knowledge that they are refused.
 type Shared struct {
 	c       SharedConfig
+	secret  [32]byte
 	mu      sync.Mutex
 	origins map[string]*origin
+
+	credentials map[credentialsKey]weak.Pointer[credentials]
+	refused     map[credentialsKey]*credentials // kept, so that they are not tried again
 }
 
 type origin struct {
@@ -161,7 +173,13 @@ type origin struct {
 }
 
 // NewShared makes an empty one.
-func NewShared(c SharedConfig) *Shared { return &Shared{c: c, origins: map[string]*origin{}} }
+func NewShared(c SharedConfig) *Shared {
+	s := &Shared{
+		c: c, origins: map[string]*origin{}, credentials: map[credentialsKey]weak.Pointer[credentials]{}, refused: map[credentialsKey]*credentials{},
+	}
+	_, _ = crand.Read(s.secret[:]) // it cannot fail
+	return s
+}
 
 func (s *Shared) origin(base *url.URL, idle time.Duration) *origin {
 	key := base.Scheme + "://" + base.Host
@@ -222,30 +240,12 @@ func (c *Client) emit(d observe.Data) {
 	}
 }
 
-func (c *Client) deadError() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.dead == nil {
-		return nil
-	}
-	return c.dead
-}
-
-func (c *Client) kill(e *ads.Error) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.dead == nil {
-		c.dead = e
-	}
-	return c.dead
-}
-
 // Login fetches a token without sending anything else, to prove that the credentials work.
 func (c *Client) Login(ctx context.Context) error {
 	if c.auth == nil {
 		return nil
 	}
-	_, release, err := c.auth.token(ctx)
+	_, release, err := c.auth.token(ctx, c)
 	if err == nil {
 		release()
 	}

@@ -86,7 +86,7 @@ type bed struct {
 func newBed(t *testing.T, limits []quota.Limit, tune func(*apiclient.Config), handle http.HandlerFunc, handleToken http.HandlerFunc) *bed {
 	b := &bed{t: t, net: newPipes()}
 	mux := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/auth/token" {
+		if strings.HasSuffix(r.URL.Path, "/auth/token") {
 			b.mu.Lock()
 			b.tokens++
 			n := b.tokens

@@ -18,6 +18,7 @@ import (
 type logical struct {
 	c        *Client
 	r        platform.Request
+	token    bool  // it asks for a token, for all who share it
 	number   int64 // of the request, in events
 	begin    time.Time
 	place    int64         // in the bucket's queue, kept over all attempts
@@ -64,19 +65,31 @@ type outcome struct {
 
 // Do implements platform.Caller.
 func (c *Client) Do(ctx context.Context, r platform.Request) (platform.Reply, error) {
-	if err := c.deadError(); err != nil {
+	return c.do(ctx, &logical{c: c, r: r, begin: time.Now()})
+}
+
+// stopped says why a request is not sent, since its credentials are refused. A token request is made for all who share them.
+func (c *Client) stopped(l *logical) error {
+	if l.token {
+		return c.refusedError()
+	}
+	return c.deadError()
+}
+
+func (c *Client) do(ctx context.Context, l *logical) (platform.Reply, error) {
+	if err := c.stopped(l); err != nil {
 		return platform.Reply{}, err
 	}
 	if ctx.Err() != nil {
 		return platform.Reply{}, context.Cause(ctx)
 	}
-	if c.limit != nil && r.Priority != platform.PriorityListing && !r.Uncounted {
+	if c.limit != nil && l.r.Priority != platform.PriorityListing && !l.r.Uncounted {
 		if err := c.limit.acquire(ctx); err != nil {
 			return platform.Reply{}, err
 		}
 		defer c.limit.release()
 	}
-	l := &logical{c: c, r: r, number: c.numbers.Add(1), begin: time.Now()}
+	l.number = c.numbers.Add(1)
 	reply, err := c.rounds(ctx, l)
 	c.tellEnd(ctx, l, err)
 	return reply, err
@@ -116,7 +129,7 @@ func (c *Client) round(ctx context.Context, l *logical) (platform.Reply, outcome
 	if c.auth != nil && !l.r.NoAuth {
 		var release func()
 		var err error
-		if tok, release, err = c.auth.token(ctx); err != nil {
+		if tok, release, err = c.auth.token(ctx, c); err != nil {
 			return fail(err)
 		}
 		defer release()
@@ -132,7 +145,7 @@ func (c *Client) round(ctx context.Context, l *logical) (platform.Reply, outcome
 	if slot != nil {
 		defer slot.Done(false) // nothing, where it has ended
 	}
-	if err := c.deadError(); err != nil || ctx.Err() != nil {
+	if err := c.stopped(l); err != nil || ctx.Err() != nil {
 		if slot != nil {
 			slot.GiveBack()
 		}
@@ -176,9 +189,9 @@ func (c *Client) slot(ctx context.Context, l *logical) (*quota.Slot, error) {
 	defer w.end()
 	tell := w.tell
 	if c.auth != nil && !r.NoAuth {
-		defer c.auth.queue()()
+		defer c.auth.queue(c)()
 		tell = func(ev observe.WaitStarted) {
-			c.auth.needBy(ev.Until)
+			c.auth.needBy(c, ev.Until)
 			w.tell(ev)
 		}
 	}
@@ -207,7 +220,7 @@ func (c *Client) judge(ctx context.Context, l *logical, tok *token, slot *quota.
 			slot.Done(true)
 		}
 		if tok != nil {
-			c.auth.works(tok)
+			c.auth.works(c, tok)
 		}
 		c.circuit.success(c)
 		c.endpointOK(l.r.Endpoint)
@@ -253,7 +266,7 @@ func (c *Client) judge(ctx context.Context, l *logical, tok *token, slot *quota.
 	c.circuit.success(c)
 	c.endpointOK(l.r.Endpoint)
 	if v.Class == ads.ClassAuth {
-		return outcome{err: c.kill(e)}
+		return outcome{err: c.refuseAll("credentials refused", *e)}
 	}
 	return outcome{err: e}
 }
@@ -270,13 +283,13 @@ func (c *Client) tokenDead(l *logical, tok *token, slot *quota.Slot, a attempt) 
 	if tok == nil {
 		return outcome{err: c.errorOf(l, a)}
 	}
-	if err := c.auth.refused(tok, a.verdict); err != nil {
+	if err := c.auth.refused(c, tok, a.verdict); err != nil {
 		return outcome{err: err}
 	}
 	if l.reauthed++; l.reauthed > maxReauth {
 		e := c.errorOf(l, a)
 		e.Class = ads.ClassAuth
-		return outcome{err: c.kill(e)}
+		return outcome{err: c.kill(c.named("every token refused", *e))}
 	}
 	return outcome{again: true}
 }
@@ -387,6 +400,9 @@ func (c *Client) obey(ctx context.Context, l *logical, wait time.Duration, e *ad
 	told := wait
 	wait = min(wait, quota.MaxBlock)
 	until := time.Now().Add(wait)
+	if l.token {
+		c.auth.stays(until, e)
+	}
 	if wait > c.c.MaxWait {
 		return &ads.Error{
 			Class: ads.ClassDeferred, Code: "told", Endpoint: l.r.Endpoint, Until: until.UTC(), Told: told, Bucket: c.c.Ref.ClientID,
@@ -464,13 +480,6 @@ func (c *Client) errorOf(l *logical, a attempt) *ads.Error {
 	e := &ads.Error{
 		Class: v.Class, Code: v.Code, Message: v.Message, Hint: v.Hint, Endpoint: l.r.Endpoint, Status: a.status,
 		RequestID: v.RequestID, Attempts: l.try,
-	}
-	if v.Class == ads.ClassAuth {
-		e.Message = fmt.Sprintf("credentials refused for client %s", c.c.Ref.ClientID)
-		if c.c.CredentialSource != "" {
-			e.Message += " (source: " + c.c.CredentialSource + ")"
-		}
-		e.Message += ": " + v.Message
 	}
 	return e
 }

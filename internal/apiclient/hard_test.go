@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,8 +20,6 @@ import (
 	"adsync/internal/observe"
 	"adsync/internal/platform"
 	"adsync/internal/quota"
-	"adsync/internal/quota/quotatest"
-	"adsync/internal/secret"
 )
 
 // A host that goes down when a token is due: the request that may probe waits for the token, and the token request must not wait for that probe.
@@ -548,39 +545,6 @@ func TestLimiter(t *testing.T) {
 			t.Errorf("%d of 1600 failed since too many were out", refused)
 		}
 	})
-}
-
-// Idle connections are many: each costs a few KiB and no goroutine.
-func TestIdleClientsAreSmall(t *testing.T) {
-	shared := apiclient.NewShared(apiclient.SharedConfig{})
-	m := quota.NewManager(quotatest.NewMemory())
-	const n = 2000
-	clients := make([]*apiclient.Client, n)
-	measure := func() (heap uint64) {
-		runtime.GC()
-		var s runtime.MemStats
-		runtime.ReadMemStats(&s)
-		return s.HeapAlloc
-	}
-	before, goroutines := measure(), runtime.NumGoroutine()
-	for i := range clients {
-		id := fmt.Sprintf("client-%d", i)
-		c, err := apiclient.New(apiclient.Config{
-			Platform: adplatform.New(adplatform.Options{Account: id, XClientID: id, PageSize: 10}), Ref: ads.Ref{ClientID: id, Connection: "adplatform"},
-			BaseURL: "https://ads.example.test", Email: secret.New("a"), Password: secret.New("b"), Shared: shared,
-			Bucket: m.Bucket(id, id, quota.Limit{N: 10, Window: time.Minute}),
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		clients[i] = c
-	}
-	each := (measure() - before) / n
-	t.Logf("%d bytes each", each)
-	if each > 6<<10 || runtime.NumGoroutine() > goroutines {
-		t.Errorf("%d bytes each, %d goroutines more", each, runtime.NumGoroutine()-goroutines)
-	}
-	runtime.KeepAlive(clients)
 }
 
 // failingConn fails its next write when told to, before anything has left.
