@@ -34,6 +34,7 @@ type grammar struct {
 	Init       initCmd       `cmd:"" help:"Write a commented adsync.yaml."`
 	Check      checkCmd      `cmd:"" help:"Validate the configuration, reach the database, log in to every connection."`
 	Sync       syncCmd       `cmd:"" help:"Bring every connection up to date once, then end."`
+	Serve      serveCmd      `cmd:"" help:"Keep every connection fresh on its schedule, until stopped."`
 	Status     statusCmd     `cmd:"" help:"Show what is fresh, running, parked and failed."`
 	Failures   failuresCmd   `cmd:"" help:"List, retry or drop what failed for good."`
 	Simulate   simulateCmd   `cmd:"" help:"Run the ad platform simulator."`

@@ -3,6 +3,8 @@ package cli
 import (
 	"fmt"
 
+	"adsync/internal/config"
+	"adsync/internal/queue"
 	"adsync/internal/report"
 	"adsync/internal/store"
 )
@@ -29,6 +31,11 @@ func (c *migrateCmd) Run(a *app) error {
 			have, err = st.Schema(a.ctx)
 		} else {
 			have, err = st.Migrate(a.ctx)
+			if err == nil {
+				var jobs []string
+				jobs, err = a.migrateQueue(cfg.Database)
+				have.Applied = append(have.Applied, jobs...)
+			}
 		}
 		if err != nil {
 			return err
@@ -58,4 +65,17 @@ func (c *migrateCmd) Run(a *app) error {
 		return &failure{kind: report.Store, why: fmt.Sprintf("the schema is at version %d, this binary knows %d", have.Current, have.Known), next: "Use a newer binary."}
 	}
 	return err
+}
+
+// migrateQueue makes the tables of the queue too, which only the service needs.
+func (a *app) migrateQueue(db config.Database) (applied []string, err error) {
+	q, err := dialQueue(a.ctx, db, queue.Options{ID: "migrate", Log: a.log()})
+	if err == nil {
+		defer q.Close()
+		applied, err = q.Migrate(a.ctx)
+	}
+	if err != nil {
+		err = queueError(err)
+	}
+	return applied, err
 }

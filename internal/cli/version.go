@@ -42,6 +42,9 @@ func buildInfo() build {
 	return b
 }
 
+// buildVersion is the version alone.
+func buildVersion() string { return buildInfo().Version }
+
 func (c *versionCmd) Run(a *app) error {
 	b := buildInfo()
 	if a.JSON {

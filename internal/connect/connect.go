@@ -20,12 +20,13 @@ import (
 
 // Maker has what the connections of one process share.
 type Maker struct {
-	Quota    *quota.Manager    // nil: no quota is kept, for a login alone
-	Shared   *apiclient.Shared // sockets, and the knowledge whether a host answers
-	Observer observe.Observer
-	MaxWait  time.Duration // a longer wait is given back as ads.ClassDeferred
-	Grace    time.Duration // for an attempt that is out when its run is stopped; 0: the client's own
-	InFlight int           // follow-up calls at once of one connection, at most; 0: the engine's own
+	Quota     *quota.Manager    // nil: no quota is kept, for a login alone
+	Shared    *apiclient.Shared // sockets, and the knowledge whether a host answers
+	Observer  observe.Observer
+	MaxWait   time.Duration // a longer wait is given back as ads.ClassDeferred
+	ParkAfter time.Duration // so long a host may be down before requests to it are given back; 0: the client's own
+	Grace     time.Duration // for an attempt that is out when its run is stopped; 0: the client's own
+	InFlight  int           // follow-up calls at once of one connection, at most; 0: the engine's own
 }
 
 // UnknownPlatformError names a platform that is not in this build.
@@ -45,8 +46,20 @@ func Platform(c config.Connection) (platform.Platform, error) {
 	return nil, &UnknownPlatformError{c.Platform}
 }
 
-// Declare makes a connection's limits known, so that all that share a bucket keep to them before the first one sends.
-func (m *Maker) Declare(c config.Connection) { m.bucket(c) }
+// Declare makes a connection's limits known, so that all that share a bucket keep to them before the first one sends. What the connection
+// declared before, under other settings, is void.
+func (m *Maker) Declare(c config.Connection) {
+	if m.bucket(c) != nil {
+		m.Quota.Retire(c.Ref.String(), BucketName(c))
+	}
+}
+
+// Retire takes a connection's limits back.
+func (m *Maker) Retire(c config.Connection) {
+	if m.Quota != nil {
+		m.Quota.Retire(c.Ref.String())
+	}
+}
 
 func (m *Maker) bucket(c config.Connection) *quota.Bucket {
 	if m.Quota == nil {
@@ -59,7 +72,7 @@ func (m *Maker) bucket(c config.Connection) *quota.Bucket {
 func (m *Maker) Client(p platform.Platform, c config.Connection) (*apiclient.Client, error) {
 	return apiclient.New(apiclient.Config{
 		Platform: p, Ref: c.Ref, BaseURL: c.URL, Email: c.Email, Password: c.Password, CredentialSource: c.CredentialSource,
-		Bucket: m.bucket(c), Timeout: c.Timeout, MaxElapsed: c.MaxElapsed, MaxWait: m.MaxWait, Grace: m.Grace, Shared: m.Shared, Observer: m.Observer,
+		Bucket: m.bucket(c), Timeout: c.Timeout, MaxElapsed: c.MaxElapsed, MaxWait: m.MaxWait, ParkAfter: m.ParkAfter, Grace: m.Grace, Shared: m.Shared, Observer: m.Observer,
 	})
 }
 

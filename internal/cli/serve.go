@@ -1,0 +1,281 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"adsync/internal/ads"
+	"adsync/internal/apiclient"
+	"adsync/internal/config"
+	"adsync/internal/connect"
+	"adsync/internal/observe"
+	"adsync/internal/queue"
+	"adsync/internal/quota"
+	"adsync/internal/report"
+	"adsync/internal/server"
+	"adsync/internal/service"
+	"adsync/internal/store"
+)
+
+type serveCmd struct {
+	Workers int    `name:"workers" default:"512" placeholder:"N" help:"Requests that this process has in flight at once, at most; what waits for a quota takes none (default ${default})."`
+	Listen  string `name:"listen" default:"127.0.0.1:8080" placeholder:"ADDR" help:"Where the health pages and the API are served (default ${default})."`
+	NoWeb   bool   `name:"no-web" help:"Serve nothing over HTTP."`
+	Migrate bool   `name:"migrate" help:"Bring a PostgreSQL database's schema up to date first."`
+}
+
+// Waits of a service: a longer one gives the worker back.
+const (
+	parkAfter   = 2 * time.Minute
+	serveGrace  = 4 * time.Second // of ten that a stop may take
+	aliveEvery  = 30 * time.Second
+	manyConns   = 20 // beyond, pages and short waits are for the dashboard and the debug log
+	queueWithin = 60 * time.Second
+)
+
+func (c *serveCmd) Run(a *app) error {
+	if c.Workers < 1 {
+		return usagef("Give a number such as 512.", "--workers %d is less than one", c.Workers)
+	}
+	var listener net.Listener
+	if !c.NoWeb {
+		var err error
+		if listener, err = listenLocal(a.ctx, c.Listen); err != nil {
+			return err
+		}
+		defer listener.Close()
+	}
+	cfg, err := a.load(false)
+	if err != nil {
+		return err
+	}
+	st, err := a.ready(cfg.Database, c.Migrate)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := st.Close(); err != nil {
+			a.log().Warn("the database could not be closed cleanly: " + err.Error())
+		}
+	}()
+	id := uuid.NewString()
+	jobs, err := a.openQueue(cfg.Database, id, c.Migrate)
+	if err != nil {
+		return err
+	}
+	defer jobs.Close()
+
+	alive := newPulse(a.console)
+	shared := apiclient.NewShared(apiclient.SharedConfig{})
+	defer shared.CloseIdle()
+	svc := service.New(service.Options{
+		ID: id, Name: processName(), Version: buildVersion(), Store: st, Queue: jobs, Log: a.log(),
+		Maker: &connect.Maker{
+			Quota: quota.NewManager(st), Shared: shared, Observer: alive, MaxWait: parkAfter, ParkAfter: parkAfter, Grace: serveGrace,
+		},
+	}, cfg.Connections)
+	alive.many(len(cfg.Connections) > manyConns)
+
+	ctx, cancel := context.WithCancelCause(a.ctx)
+	defer cancel(nil)
+	var loops sync.WaitGroup
+	defer loops.Wait()
+	defer cancel(nil)
+	if listener != nil {
+		web := server.New(server.Options{Service: svc, Store: st, Log: a.log()})
+		loops.Go(func() {
+			if err := web.Serve(ctx, listener); err != nil {
+				cancel(fmt.Errorf("the web server ended: %w", err))
+			}
+		})
+		a.log().Info("listening on http://" + listener.Addr().String())
+	}
+	loops.Go(func() { a.reloads(ctx, svc, cfg.Database, alive) })
+	loops.Go(func() { alive.beat(ctx, a.log(), svc) })
+	a.log().Info(fmt.Sprintf("serving %s from %s", plural(int64(len(cfg.Connections)), "connection"), st.Describe()), "worker", id)
+	stop := context.AfterFunc(a.ctx, func() {
+		a.log().Warn(fmt.Sprintf("%s: no new work; what is in flight is committed or given back, then it ends", context.Cause(a.ctx)))
+	})
+	defer stop()
+	if err := svc.Run(ctx); err != nil {
+		return err
+	}
+	return context.Cause(ctx)
+}
+
+// openQueue opens the job queue in the same database and makes sure of its tables.
+func (a *app) openQueue(db config.Database, id string, migrate bool) (*queue.Queue, error) {
+	ctx, cancel := context.WithTimeout(a.ctx, queueWithin)
+	defer cancel()
+	q, err := dialQueue(ctx, db, queue.Options{ID: id, Log: a.log()})
+	if err == nil {
+		if err = prepareQueue(ctx, q, migrate || db.Engine == config.SQLite); err != nil {
+			q.Close()
+		}
+	}
+	if err != nil {
+		return nil, queueError(err)
+	}
+	return q, nil
+}
+
+func dialQueue(ctx context.Context, db config.Database, o queue.Options) (*queue.Queue, error) {
+	if db.Engine == config.SQLite {
+		return queue.OpenSQLite(db.Path, o)
+	}
+	return queue.OpenPostgres(ctx, db.DSN, o)
+}
+
+var errNoQueue = errors.New("the database has no tables of the queue yet, or older ones")
+
+func prepareQueue(ctx context.Context, q *queue.Queue, migrate bool) error {
+	if migrate {
+		_, err := q.Migrate(ctx)
+		return err
+	}
+	missing, err := q.Missing(ctx)
+	if err == nil && missing {
+		err = errNoQueue
+	}
+	return err
+}
+
+// queueError puts what went wrong with the queue into the terms of the database.
+func queueError(err error) error {
+	e := &store.Error{Kind: store.KindOther, Op: "open the queue", Message: err.Error(), Err: err}
+	if errors.Is(err, errNoQueue) {
+		e.Kind, e.Hint = store.KindSchema, "run `adsync migrate` once, or give --migrate"
+	}
+	if _, ok := errors.AsType[*queue.ForeignError](err); ok {
+		e.Kind, e.Hint = store.KindForeignTable, "give adsync a schema of its own: ?search_path=adsync in the database's address"
+	}
+	return e
+}
+
+// listenLocal listens, on this machine only.
+func listenLocal(ctx context.Context, addr string) (net.Listener, error) {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, usagef("Write 127.0.0.1:8080.", "--listen %s is no address", ads.Printable(addr, 100))
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return nil, usagef("Write 127.0.0.1:8080, and put a proxy with a login before it.", "--listen %s can be reached from other machines", ads.Printable(addr, 100))
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, usagef("Name another address with --listen, or give --no-web.", "cannot listen on %s: %s", ads.Printable(addr, 100), err)
+	}
+	return l, nil
+}
+
+func processName() string {
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "unknown host"
+	}
+	return fmt.Sprintf("%s pid %d", ads.Printable(host, 100), os.Getpid())
+}
+
+// reloads reads the configuration again at each SIGHUP. A broken one changes nothing.
+func (a *app) reloads(ctx context.Context, svc *service.Service, db config.Database, alive *pulse) {
+	for range hangups(ctx) {
+		a.log().Info("SIGHUP: reading the configuration again")
+		cfg, err := a.load(false)
+		if err != nil {
+			f := a.failureOf(err) // names every mistake
+			a.log().Error("the configuration stays as it was: " + f.why)
+			continue
+		}
+		if cfg.Database.Display != db.Display || cfg.Database.DSN != db.DSN {
+			a.log().Warn("the database cannot change while serving: start anew for that; the rest is taken on")
+		}
+		alive.many(len(cfg.Connections) > manyConns)
+		ch := svc.Reload(cfg.Connections)
+		alive.forget(ch.Removed)
+		a.log().Info(fmt.Sprintf("the configuration is taken on: %d added, %d changed, %d removed", len(ch.Added), len(ch.Changed), len(ch.Removed)))
+	}
+}
+
+// pulse counts who waits, for the line that says that all is alive, and keeps from the log what thousands of connections would fill it with.
+type pulse struct {
+	next *report.Console
+
+	mu    sync.Mutex
+	quiet bool
+	waits map[ads.Ref]map[observe.WaitReason]bool
+}
+
+func newPulse(next *report.Console) *pulse {
+	return &pulse{next: next, waits: map[ads.Ref]map[observe.WaitReason]bool{}}
+}
+
+func (p *pulse) many(yes bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.quiet = yes
+}
+
+func (p *pulse) forget(refs []ads.Ref) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, r := range refs {
+		delete(p.waits, r)
+	}
+}
+
+// Observe implements observe.Observer.
+func (p *pulse) Observe(e observe.Event) {
+	detail := false
+	p.mu.Lock()
+	switch d := e.Data.(type) {
+	case observe.WaitStarted:
+		if p.waits[e.Ref] == nil {
+			p.waits[e.Ref] = map[observe.WaitReason]bool{}
+		}
+		p.waits[e.Ref][d.Reason] = true
+		detail = time.Until(d.Until) < parkAfter
+	case observe.WaitEnded:
+		if delete(p.waits[e.Ref], d.Reason); len(p.waits[e.Ref]) == 0 {
+			delete(p.waits, e.Ref)
+		}
+	case observe.RunFinished:
+		delete(p.waits, e.Ref)
+	case observe.PageListed:
+		detail = true
+	}
+	quiet := p.quiet
+	p.mu.Unlock()
+	if detail && quiet && !p.next.Log().Enabled(context.Background(), slog.LevelDebug) {
+		return
+	}
+	p.next.Observe(e)
+}
+
+// beat says every half minute what is going on, while anything is.
+func (p *pulse) beat(ctx context.Context, log *slog.Logger, svc *service.Service) {
+	t := time.NewTicker(aliveEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		running := svc.Running()
+		if running == 0 {
+			continue
+		}
+		p.mu.Lock()
+		waiting := len(p.waits)
+		p.mu.Unlock()
+		log.Info(fmt.Sprintf("still serving: %d of %s being synced here, %d of them waiting", running, plural(int64(len(svc.Refs())), "connection"), min(waiting, running)))
+	}
+}

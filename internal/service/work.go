@@ -1,0 +1,333 @@
+package service
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+
+	"adsync/internal/ads"
+	"adsync/internal/apiclient"
+	"adsync/internal/config"
+	"adsync/internal/connect"
+	"adsync/internal/engine"
+	"adsync/internal/observe"
+	"adsync/internal/platform"
+	"adsync/internal/queue"
+	"adsync/internal/store"
+)
+
+// conn is one connection of the configuration. An idle one is little more than its settings.
+type conn struct {
+	c        config.Connection
+	platform platform.Platform
+	api      *apiclient.Client // kept between runs for its token; nil before the first
+	cancel   context.CancelCauseFunc
+	fails    int // runs in a row that failed
+}
+
+// Pauses before work that was put off comes back.
+const (
+	pauseBusy    = 15 * time.Second // somebody else syncs the connection
+	pauseStore   = 10 * time.Second // the database failed
+	pauseUnknown = 15 * time.Second // this process does not know the connection; another may
+	pauseFailed  = time.Minute      // after a first failure; doubled for each one more
+	pauseMost    = time.Hour
+	pauseAuth    = 24 * time.Hour // credentials that were refused; a change of them ends it
+	pauseBug     = 10 * time.Minute
+	resumeAge    = engine.ResumeAge
+	retryAtOnce  = 1000 // failures in one retry
+)
+
+// work does a job: it is the queue's handler.
+func (s *Service) work(ctx context.Context, t queue.Task) (out queue.Outcome) {
+	out = queue.Park(pauseBug)
+	s.guarded(func() { out = s.workOn(ctx, t) })
+	return out
+}
+
+func (s *Service) workOn(ctx context.Context, t queue.Task) queue.Outcome {
+	runCtx, cancel := context.WithCancelCause(s.root)
+	defer cancel(nil)
+	defer context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })()
+	s.mu.Lock()
+	c := s.conns[t.Ref]
+	switch {
+	case s.stopping:
+		s.mu.Unlock()
+		return queue.Park(0)
+	case c == nil:
+		s.mu.Unlock()
+		if time.Since(t.Queued) > strangerFor { // no longer configured
+			return queue.Done
+		}
+		return queue.Park(pauseUnknown)
+	case c.cancel != nil: // its other job
+		s.mu.Unlock()
+		return queue.Park(pauseBusy)
+	}
+	c.cancel = cancel
+	s.running++
+	cfg := c.c
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		c.cancel = nil
+		s.running--
+		s.mu.Unlock()
+	}()
+
+	needed, failures, err := s.needed(runCtx, t, cfg)
+	if err != nil {
+		return s.storeFailed(runCtx, t.Ref, err)
+	}
+	if needed != nil {
+		return *needed
+	}
+	sum := s.run(runCtx, c, cfg, t, failures)
+	s.mu.Lock()
+	stopping := s.stopping
+	s.mu.Unlock()
+	end := conclude(sum, context.Cause(runCtx), stopping, c.fails, cfg.Schedule.Every, time.Now())
+	c.fails = end.fails
+	if end.wait.Until.IsZero() {
+		return end.out
+	}
+	if end.kind == observe.ParkAuth {
+		end.wait.Mark = markOf(cfg)
+		s.mu.Lock()
+		c.api = nil // refused credentials are in it
+		s.mu.Unlock()
+	}
+	if err := s.o.Store.Park(runCtx, t.Ref, end.wait); err != nil && runCtx.Err() == nil {
+		s.o.Log.Warn(fmt.Sprintf("that %s is parked could not be recorded: %s", t.Ref, err))
+	}
+	s.tell(cfg, sum.RunID, observe.Parked{Kind: end.kind, Reason: end.wait.Reason, Until: end.wait.Until})
+	return end.out
+}
+
+func (s *Service) tell(c config.Connection, runID string, d observe.Data) {
+	s.o.Maker.Observer.Observe(observe.Event{At: time.Now(), Ref: c.Ref, Platform: c.Platform, RunID: runID, Data: d})
+}
+
+// needed finds out whether the job still has something to do: an outcome where it has not.
+func (s *Service) needed(ctx context.Context, t queue.Task, c config.Connection) (*queue.Outcome, []store.Failure, error) {
+	done := queue.Done
+	if !t.Slot.IsZero() && !t.Retry {
+		last, err := s.o.Store.LastStart(ctx, t.Ref)
+		if err != nil {
+			return nil, nil, err
+		}
+		if !last.Before(t.Slot) {
+			open, err := s.unfinished(ctx, t.Ref)
+			if err != nil || !open {
+				return &done, nil, err
+			}
+		}
+	}
+	w, err := s.o.Store.ReadWait(ctx, t.Ref)
+	if err != nil {
+		return nil, nil, err
+	}
+	if refusedMark(w.Mark) && sameMark(w.Mark, c) {
+		out := queue.Park(max(time.Until(w.Until), pauseAuth))
+		return &out, nil, nil
+	}
+	if !t.Retry {
+		return nil, nil, nil
+	}
+	open, err := s.unfinished(ctx, t.Ref)
+	if err != nil || open { // its next life meets the failures too
+		return &done, nil, err
+	}
+	f := store.FailureFilter{ClientID: t.Ref.ClientID, Connection: t.Ref.Connection, Limit: retryAtOnce}
+	if t.Trigger == "retry" {
+		f.DueBefore = time.Now().UTC()
+	}
+	var fs []store.Failure
+	for x, err := range s.o.Store.Failures(ctx, f) {
+		if err != nil {
+			return nil, nil, err
+		}
+		fs = append(fs, x)
+	}
+	if len(fs) == 0 {
+		return &done, nil, nil
+	}
+	return nil, fs, nil
+}
+
+// unfinished says whether the connection's newest run is to be resumed.
+func (s *Service) unfinished(ctx context.Context, ref ads.Ref) (bool, error) {
+	runs, err := s.o.Store.Runs(ctx, ref, 1)
+	if err != nil || len(runs) == 0 {
+		return false, err
+	}
+	r := runs[0]
+	return r.Outcome != ads.Complete && r.Outcome != ads.Partial && time.Since(r.StartedAt) < resumeAge, nil
+}
+
+// run is one life of a run.
+func (s *Service) run(ctx context.Context, c *conn, cfg config.Connection, t queue.Task, failures []store.Failure) engine.Summary {
+	fail := func(err error) engine.Summary {
+		return engine.Summary{Ref: cfg.Ref, Platform: cfg.Platform, Phase: "starting", Err: err}
+	}
+	s.mu.Lock()
+	p, api := c.platform, c.api
+	s.mu.Unlock()
+	if api == nil {
+		var err error
+		if p, err = connect.Platform(cfg); err != nil {
+			return fail(err)
+		}
+		if api, err = s.o.Maker.Client(p, cfg); err != nil {
+			return fail(err)
+		}
+		s.mu.Lock()
+		c.platform, c.api = p, api
+		s.mu.Unlock()
+	} else {
+		api.Begin()
+	}
+	o := s.o.Maker.Options(engine.Options{Trigger: t.Trigger, Retry: failures}, cfg)
+	o.Platform, o.API, o.Store = p, api, s.o.Store
+	return engine.Run(ctx, o)
+}
+
+func (s *Service) storeFailed(ctx context.Context, ref ads.Ref, err error) queue.Outcome {
+	if ctx.Err() != nil {
+		return queue.Park(0)
+	}
+	s.o.Log.Warn(fmt.Sprintf("%s waits for the database: %s", ref, err))
+	return queue.Park(pauseStore)
+}
+
+// conclusion is what follows from the end of a run.
+type conclusion struct {
+	out   queue.Outcome
+	kind  observe.ParkKind
+	wait  store.Wait // zero: nothing to show
+	fails int
+}
+
+// conclude decides what becomes of a job when its run has ended. It is pure.
+func conclude(sum engine.Summary, cause error, stopping bool, fails int, every time.Duration, now time.Time) conclusion {
+	err := sum.Err
+	_, partial := errors.AsType[*engine.PartialError](err)
+	if err == nil || partial {
+		return conclusion{out: queue.Done}
+	}
+	if stopping || errors.Is(cause, errChanged) || errors.Is(cause, errCutOff) {
+		return conclusion{out: queue.Park(0), fails: fails}
+	}
+	park := func(kind observe.ParkKind, until time.Time, reason string, fails int) conclusion {
+		d := max(until.Sub(now), 0)
+		return conclusion{
+			out: queue.Park(d), kind: kind, fails: fails,
+			wait: store.Wait{Reason: ads.Printable(reason, 500), Until: now.Add(d).UTC(), Mark: string(kind)},
+		}
+	}
+	if busy, ok := errors.AsType[*store.BusyError](err); ok {
+		return conclusion{out: queue.Park(pauseBusy), kind: observe.ParkBusy, wait: store.Wait{}, fails: fails}.because(busy)
+	}
+	if errors.Is(err, store.ErrFenced) { // somebody else has the connection now
+		return conclusion{out: queue.Park(pauseBusy), fails: fails}
+	}
+	if _, ok := errors.AsType[*store.Error](err); ok {
+		return conclusion{out: queue.Park(pauseStore), fails: fails}
+	}
+	if _, ok := errors.AsType[*engine.InternalError](err); ok {
+		return park(observe.ParkFailed, now.Add(pauseBug), err.Error(), fails+1)
+	}
+	e, _ := errors.AsType[*ads.Error](err)
+	switch ads.ClassOf(err) {
+	case ads.ClassDeferred:
+		kind := observe.ParkQuota
+		if e.Code == apiclient.CodeOutage {
+			kind = observe.ParkOutage
+		}
+		return park(kind, e.Until, afterColon(e.Message), 0)
+	case ads.ClassAuth:
+		return park(observe.ParkAuth, now.Add(pauseAuth), err.Error(), fails+1)
+	}
+	pause := pauseFailed << min(fails, 10)
+	most := pauseMost
+	if every > 0 {
+		most = min(most, max(every, pauseFailed))
+	}
+	return park(observe.ParkFailed, now.Add(min(pause, most)), err.Error(), fails+1)
+}
+
+// because keeps the conclusion of a busy connection readable: who has it shows by itself in the status.
+func (c conclusion) because(*store.BusyError) conclusion { return c }
+
+// afterColon drops "deferred until 2026-03-01 12:00:00 UTC: " from a message: the time is shown apart.
+func afterColon(s string) string {
+	if strings.HasPrefix(s, "deferred until ") {
+		if _, rest, ok := strings.Cut(s, " UTC: "); ok {
+			return rest
+		}
+	}
+	return s
+}
+
+// same says that nothing about a connection has changed.
+func same(a, b config.Connection) bool { return reflect.DeepEqual(a, b) }
+
+// markPrefix begins the mark of a connection whose credentials were refused.
+const markPrefix = "auth:"
+
+// markOf tells these credentials from others, of which one in 65,536 looks alike. It is kept of credentials that were refused, so what 16 bits of a
+// salted hash say about them opens nothing.
+func markOf(c config.Connection) string {
+	var salt [8]byte
+	_, _ = rand.Read(salt[:])
+	return markPrefix + hex.EncodeToString(salt[:]) + ":" + digest(salt[:], c)
+}
+
+func digest(salt []byte, c config.Connection) string {
+	h := sha256.Sum256(bytes.Join([][]byte{salt, []byte(c.URL), []byte(c.Email.Reveal()), []byte(c.Password.Reveal())}, []byte{0}))
+	return hex.EncodeToString(h[:2])
+}
+
+func refusedMark(mark string) bool { return strings.HasPrefix(mark, markPrefix) }
+
+// sameMark says whether a mark is of these credentials.
+func sameMark(mark string, c config.Connection) bool {
+	salt, d, _ := strings.Cut(strings.TrimPrefix(mark, markPrefix), ":")
+	b, err := hex.DecodeString(salt)
+	return err == nil && d == digest(b, c)
+}
+
+// credentialsChanged wakes a connection that is parked for refused credentials, when they are others now.
+func (s *Service) credentialsChanged(ctx context.Context, ref ads.Ref, a queue.Asked) {
+	c := s.conn(ref)
+	if c == nil {
+		return
+	}
+	w, err := s.o.Store.ReadWait(ctx, ref)
+	if err != nil || !refusedMark(w.Mark) || sameMark(w.Mark, c.c) {
+		return
+	}
+	if err := s.o.Queue.Wake(ctx, a); err != nil && ctx.Err() == nil {
+		s.o.Log.Warn(err.Error())
+	}
+}
+
+// frames keeps the functions of a stack, without arguments: those could hold data.
+func frames(stack []byte) string {
+	var out []string
+	for line := range strings.Lines(string(stack)) {
+		name, _, ok := strings.Cut(line, "(")
+		if ok && strings.HasPrefix(name, "adsync/") {
+			out = append(out, strings.TrimPrefix(name, "adsync/internal/"))
+		}
+	}
+	return strings.Join(out[:min(len(out), 10)], " < ")
+}
