@@ -441,6 +441,9 @@ func (s *stage) idle(ctx context.Context) error {
 			SELECT 'run' || i, 'client' || lpad(i::text, 5, '0'), 'adplatform', 'schedule', now(), now(), 'complete' FROM generate_series(0, $1 - 1) i`, n); err != nil {
 			return 0, 0, err
 		}
+		if _, err := pool.Exec(ctx, "INSERT INTO adsync_locks (client_id, connection, fence) SELECT client_id, connection, 1 FROM runs"); err != nil {
+			return 0, 0, err
+		}
 		p, err := s.serve(config, 0)
 		if err != nil {
 			return 0, 0, err

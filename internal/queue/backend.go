@@ -126,7 +126,7 @@ func (e *ForeignError) Error() string {
 // lotDriver is a driver whose fetches can be kept small, so that several processes share what comes all at once.
 type lotDriver[T any] struct {
 	riverdriver.Driver[T]
-	lot func(want int) int
+	lot func(want int) (int, func(int))
 }
 
 func (d *lotDriver[T]) GetExecutor() riverdriver.Executor {
@@ -135,11 +135,16 @@ func (d *lotDriver[T]) GetExecutor() riverdriver.Executor {
 
 type lotExecutor struct {
 	riverdriver.Executor
-	lot func(want int) int
+	lot func(want int) (int, func(int))
 }
 
 func (e *lotExecutor) JobGetAvailable(ctx context.Context, p *riverdriver.JobGetAvailableParams) (*riverdriver.JobGetAvailableResult, error) {
 	few := *p
-	few.MaxToLock = e.lot(p.MaxToLock)
-	return e.Executor.JobGetAvailable(ctx, &few)
+	n, brought := e.lot(p.MaxToLock)
+	few.MaxToLock = n
+	res, err := e.Executor.JobGetAvailable(ctx, &few)
+	if err == nil && res != nil {
+		brought(len(res.Jobs))
+	}
+	return res, err
 }

@@ -104,6 +104,7 @@ type Queue struct {
 	handler Handler
 
 	others  atomic.Int64 // processes besides this one
+	lotSize atomic.Int64
 	mu      sync.Mutex
 	active  map[int64]struct{} // jobs in a handler's hands
 	stopped bool
@@ -124,7 +125,8 @@ type backend interface {
 const (
 	pollEvery  = time.Second           // for jobs that no notification told of
 	cooldown   = 50 * time.Millisecond // between two fetches
-	fairShare  = 50                    // jobs in one fetch while other processes want some too
+	firstLot   = 5                     // jobs in one fetch while other processes want some too; doubled while there are more
+	largestLot = 1000
 	keepDone   = time.Hour             // rows of ended jobs; what they did stands in runs
 	neverStuck = 1 << 15 * time.Hour   // River must not judge: a run may take days, and Adopt knows who is dead
 	manyTries  = 1<<15 - 1             // a job ends by its handler's word alone
@@ -233,11 +235,19 @@ func (q *Queue) Close() { q.b.close() }
 // SetOthers says how many other processes share the queue: while there are any, jobs are taken in small lots.
 func (q *Queue) SetOthers(n int) { q.others.Store(int64(n)) }
 
-func (q *Queue) lot(want int) int {
-	if q.others.Load() > 0 {
-		return min(want, fairShare)
+// lot bounds the next fetch, which is told how many it brought.
+func (q *Queue) lot(want int) (n int, brought func(int)) {
+	if q.others.Load() == 0 {
+		return want, func(int) {}
 	}
-	return want
+	size := min(max(q.lotSize.Load(), firstLot), largestLot)
+	return min(want, int(size)), func(n int) {
+		if int64(n) < size {
+			q.lotSize.Store(firstLot)
+		} else {
+			q.lotSize.Store(2 * size)
+		}
+	}
 }
 
 // Migrate brings the queue's own tables up to date. Several processes may call it at once.
