@@ -49,10 +49,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		x.mu.Lock()
 		s := x.stateAt(now)
 		all.add(s)
-		client, connection := x.ref.ClientID, x.ref.Connection
 		x.show(s, now, func(f *family, v float64, label ...string) {
 			if single {
-				put(f, v, append([]string{client, connection, s.platform}, label...)...)
+				put(f, v, append([]string{x.client, x.connection, s.platform}, label...)...)
 			} else {
 				merged.add(f, v, s.platform, label)
 			}
@@ -61,7 +60,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	merged.each(put)
 	all.each(put)
-	put(detail, flag(single))
+	put(detail, oneIf(single))
 	put(buildInfo, 1, m.o.Version, runtime.Version())
 	m.sources.show(now, put)
 }

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -10,7 +11,7 @@ import (
 
 // conn is what is known of one connection.
 type conn struct {
-	ref ads.Ref
+	client, connection string // fit for labels
 
 	mu       sync.Mutex
 	platform string
@@ -39,6 +40,10 @@ type conn struct {
 	readAt time.Time
 }
 
+func newConn(ref ads.Ref, seen time.Time) *conn {
+	return &conn{client: ads.Text(ref.ClientID), connection: ads.Text(ref.Connection), seen: seen}
+}
+
 type wait struct {
 	reason observe.WaitReason
 	since  time.Time // zero: it is over
@@ -60,14 +65,14 @@ func count[K comparable](ts []tally[K], key K) []tally[K] {
 	return append(ts, tally[K]{key, 1})
 }
 
+// disagreements are the findings that say that a listing does not add up.
+var disagreements = []string{"total_disagrees", "list_moved", "never_ends"}
+
 // outcomes in the order of conn.runs.
 var outcomes = [...]ads.Outcome{ads.Complete, ads.Partial, ads.Failed, ads.Interrupted}
 
 // observe takes in an event. c.mu is held.
 func (c *conn) observe(e *observe.Event) {
-	if c.platform == "" {
-		c.platform = e.Platform
-	}
 	switch d := e.Data.(type) {
 	case observe.RunStarted:
 		c.worked, c.running, c.turned = true, true, e.At
@@ -211,11 +216,12 @@ func (c *conn) show(s state, now time.Time, emit func(f *family, v float64, labe
 	if !s.data.IsZero() {
 		emit(dataAge, age(s.data))
 	}
-	emit(running, flag(s.running))
+	emit(running, oneIf(s.running))
 	if s.parked != "" {
 		emit(parkedUntil, stamp(s.until), string(s.parked))
 	}
 	if !c.readAt.IsZero() {
+		emit(campaigns, float64(c.stored.Campaigns))
 		emit(openFailures, float64(c.stored.OpenFailures))
 	}
 	if !c.worked {
@@ -242,8 +248,13 @@ func (c *conn) show(s state, now time.Time, emit func(f *family, v float64, labe
 		if !w.since.IsZero() {
 			sum += max(now.Sub(w.since), 0)
 		}
-		emit(waiting, flag(!w.since.IsZero()), string(w.reason))
+		emit(waiting, oneIf(!w.since.IsZero()), string(w.reason))
 		emit(waited, sum.Seconds(), string(w.reason))
+	}
+	for _, code := range disagreements {
+		if !slices.ContainsFunc(c.findings, func(t tally[string]) bool { return t.key == code }) {
+			emit(findings, 0, code) // a counter that begins at 1 has no increase
+		}
 	}
 	for _, f := range c.findings {
 		emit(findings, float64(f.n), f.key)
@@ -260,7 +271,7 @@ func (c *conn) show(s state, now time.Time, emit func(f *family, v float64, labe
 	}
 }
 
-func flag(b bool) float64 {
+func oneIf(b bool) float64 {
 	if b {
 		return 1
 	}

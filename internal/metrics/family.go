@@ -104,6 +104,11 @@ var (
 		help: "Until when the connection is parked, and what for: quota, outage, auth, failed, busy or other. Absent while it is not.",
 		use:  "alert on refused credentials; see who waits for a daily quota",
 	}.made()
+	campaigns = family{
+		name: "adsync_campaigns", kind: gauge, per: true, merge: sum, unit: "records",
+		help: "Campaigns in the database that are not marked as removed.",
+		use:  "size of a client; a sudden fall is worth a look",
+	}.made()
 	openFailures = family{
 		name: "adsync_open_failures", kind: gauge, per: true, merge: sum, unit: "records",
 		help: "Records that failed for good and have not succeeded since, as the database has them.",
@@ -301,7 +306,7 @@ var families = []struct {
 		"State of a connection",
 		"Every process shows these for every connection of the configuration: what it works on itself as it happens, the rest as the database has it (read at most every 15 seconds). " +
 			"`max by (client, connection) (…)` is the truth, however many processes are scraped.",
-		[]*family{lastSuccess, freshness, dataAge, scheduleInterval, seenSince, running, parkedUntil, openFailures},
+		[]*family{lastSuccess, freshness, dataAge, scheduleInterval, seenSince, running, parkedUntil, campaigns, openFailures},
 	},
 	{
 		"Work on a connection",

@@ -117,7 +117,7 @@ func (m *Metrics) Configure(conns []Connection) {
 		keep[x.Ref] = true
 		c := m.conns[x.Ref]
 		if c == nil {
-			c = &conn{ref: x.Ref, seen: now}
+			c = newConn(x.Ref, now)
 			m.conns[x.Ref] = c
 		}
 		platform := m.label(&m.platforms, x.Platform)
@@ -164,7 +164,7 @@ func (m *Metrics) Forget(refs ...ads.Ref) {
 }
 
 // conn is the connection's, nil where it has none.
-func (m *Metrics) conn(ref ads.Ref) *conn {
+func (m *Metrics) conn(ref ads.Ref, platform string) *conn {
 	m.mu.RLock()
 	c, closed := m.conns[ref], m.configured
 	m.mu.RUnlock()
@@ -174,7 +174,8 @@ func (m *Metrics) conn(ref ads.Ref) *conn {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if c = m.conns[ref]; c == nil && !m.configured && len(m.conns) < maxUnasked {
-		c = &conn{ref: ref, seen: m.o.Now()}
+		c = newConn(ref, m.o.Now())
+		c.platform = m.label(&m.platforms, platform)
 		m.conns[ref] = c
 	}
 	return c
@@ -239,7 +240,7 @@ func (m *Metrics) Observe(e observe.Event) {
 			return
 		}
 		code := m.label(&m.codes, d.Code)
-		if c := m.conn(e.Ref); c != nil {
+		if c := m.conn(e.Ref, e.Platform); c != nil {
 			c.mu.Lock()
 			c.worked = true
 			c.findings = count(c.findings, code)
@@ -250,7 +251,7 @@ func (m *Metrics) Observe(e observe.Event) {
 		d.Bucket = ads.Text(d.Bucket)
 		e.Data = d
 	}
-	c := m.conn(e.Ref)
+	c := m.conn(e.Ref, e.Platform)
 	if c == nil {
 		return
 	}

@@ -2,7 +2,7 @@ package metrics
 
 import (
 	"context"
-	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,11 +16,12 @@ type Standing struct {
 	Ref          ads.Ref
 	LastComplete time.Time // zero: never
 	LastData     time.Time // when a record was last brought in step, as far as is known
-	Since        time.Time // of its oldest run that is known
+	Since        time.Time // when its newest run began
 	Running      bool
 	Parked       observe.ParkKind // with ParkedUntil
 	ParkedUntil  time.Time        // zero: not parked
 	OpenFailures int64
+	Campaigns    int64 // not marked as removed
 }
 
 // Sources are where gauges come from that events do not tell. Each may be nil. They are asked when a scrape comes and what they last said is old, one at a
@@ -171,7 +172,7 @@ func Stored(st store.Store) func(ctx context.Context) ([]Standing, error) {
 		}
 		out := make([]Standing, 0, len(all))
 		for _, c := range all {
-			s := Standing{Ref: c.Ref, LastComplete: c.LastComplete, Running: c.Running, OpenFailures: c.OpenFailures}
+			s := Standing{Ref: c.Ref, LastComplete: c.LastComplete, Running: c.Running, OpenFailures: c.OpenFailures, Campaigns: c.Campaigns}
 			if c.Last != nil {
 				s.Since = c.Last.StartedAt
 				if c.Last.Figures.Synced > 0 {
@@ -179,10 +180,26 @@ func Stored(st store.Store) func(ctx context.Context) ([]Standing, error) {
 				}
 			}
 			if !c.Running {
-				s.ParkedUntil = c.Wait.Until
+				kind, _, _ := strings.Cut(c.Wait.Mark, ":")
+				s.Parked, s.ParkedUntil = observe.ParkKind(kind), c.Wait.Until
 			}
 			out = append(out, s)
 		}
-		return slices.Clip(out), nil
+		return out, nil
+	}
+}
+
+// ByState makes a source of jobs of a count by states of another type.
+func ByState[K ~string, N ~int | ~int64](fn func(ctx context.Context) (map[K]N, error)) func(ctx context.Context) (map[string]int64, error) {
+	return func(ctx context.Context) (map[string]int64, error) {
+		counts, err := fn(ctx)
+		if err != nil {
+			return nil, err
+		}
+		out := make(map[string]int64, len(counts))
+		for k, n := range counts {
+			out[string(k)] = int64(n)
+		}
+		return out, nil
 	}
 }

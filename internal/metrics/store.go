@@ -163,3 +163,43 @@ func (s *measured) DropFailures(ctx context.Context, ids []int64) (_ int64, err 
 	defer s.since(time.Now(), "drop_failures", &err)
 	return s.Store.DropFailures(ctx, ids)
 }
+
+func (s *measured) Beat(ctx context.Context, b store.Beat) (_ []store.Worker, err error) {
+	defer s.since(time.Now(), "beat", &err)
+	return s.Store.Beat(ctx, b)
+}
+
+func (s *measured) Leave(ctx context.Context, id string) (err error) {
+	defer s.since(time.Now(), "leave", &err)
+	return s.Store.Leave(ctx, id)
+}
+
+func (s *measured) Park(ctx context.Context, ref ads.Ref, w store.Wait) (err error) {
+	defer s.since(time.Now(), "park", &err)
+	return s.Store.Park(ctx, ref, w)
+}
+
+func (s *measured) ReadWait(ctx context.Context, ref ads.Ref) (_ store.Wait, err error) {
+	defer s.since(time.Now(), "read_wait", &err)
+	return s.Store.ReadWait(ctx, ref)
+}
+
+func (s *measured) LastStarts(ctx context.Context) (_ map[ads.Ref]time.Time, err error) {
+	defer s.since(time.Now(), "last_starts", &err)
+	return s.Store.LastStarts(ctx)
+}
+
+func (s *measured) LastStart(ctx context.Context, ref ads.Ref) (_ time.Time, err error) {
+	defer s.since(time.Now(), "last_start", &err)
+	return s.Store.LastStart(ctx, ref)
+}
+
+func (s *measured) DueRetries(ctx context.Context, now time.Time, limit int) (_ []ads.Ref, err error) {
+	defer s.since(time.Now(), "due_retries", &err)
+	return s.Store.DueRetries(ctx, now, limit)
+}
+
+func (s *measured) Prune(ctx context.Context, before time.Time) (_ int64, err error) {
+	defer s.since(time.Now(), "prune", &err)
+	return s.Store.Prune(ctx, before)
+}
