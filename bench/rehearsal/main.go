@@ -380,17 +380,17 @@ func (s *stage) takeover(ctx context.Context) error {
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	dead := fmt.Sprintf("pid %d", ps[0].cmd.Process.Pid)
+	dead := fmt.Sprintf("pid %d on %%", ps[0].cmd.Process.Pid)
 	_ = ps[0].cmd.Process.Kill()
 	killed := time.Now()
 	<-ps[0].done
 	var held int
-	if err := pool.QueryRow(ctx, "SELECT count(*) FROM adsync_locks WHERE holder_text LIKE '%' || $1", dead).Scan(&held); err != nil {
+	if err := pool.QueryRow(ctx, "SELECT count(*) FROM adsync_locks WHERE holder_text LIKE $1", dead).Scan(&held); err != nil {
 		return err
 	}
 	first, last := time.Duration(0), time.Duration(0)
 	for left := held; left > 0; {
-		if err := pool.QueryRow(ctx, "SELECT count(*) FROM adsync_locks WHERE holder_text LIKE '%' || $1", dead).Scan(&left); err != nil {
+		if err := pool.QueryRow(ctx, "SELECT count(*) FROM adsync_locks WHERE holder_text LIKE $1", dead).Scan(&left); err != nil {
 			return err
 		}
 		if left < held && first == 0 {
