@@ -103,5 +103,7 @@ func newQueue(o Options) *Queue {
 		o.Log = quietLog
 	}
 	o.Log = slog.New(newSparse(o.Log.Handler()))
-	return &Queue{o: o, active: map[int64]struct{}{}}
+	q := &Queue{o: o, active: map[int64]struct{}{}}
+	q.others.Store(1) // until somebody knows
+	return q
 }

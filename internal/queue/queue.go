@@ -123,7 +123,7 @@ type backend interface {
 }
 
 const (
-	pollEvery  = time.Second           // for jobs that no notification told of
+	pollEvery  = time.Second / 2       // for jobs that no notification told of, and for the next lot
 	cooldown   = 50 * time.Millisecond // between two fetches
 	firstLot   = 5                     // jobs in one fetch while other processes want some too; doubled while there are more
 	largestLot = 1000
@@ -232,7 +232,7 @@ func (q *Queue) Stop(ctx context.Context) error {
 // Close ends the connections to the database.
 func (q *Queue) Close() { q.b.close() }
 
-// SetOthers says how many other processes share the queue: while there are any, jobs are taken in small lots.
+// SetOthers says how many other processes share the queue: while there are any, or may be, jobs are taken in small lots.
 func (q *Queue) SetOthers(n int) { q.others.Store(int64(n)) }
 
 // lot bounds the next fetch, which is told how many it brought.

@@ -5,6 +5,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"adsync/internal/ads"
@@ -67,6 +69,8 @@ type Service struct {
 	workers  []store.Worker
 	first    bool // of the living workers: does what one of them has to do
 	running  int
+
+	beats atomic.Int64
 }
 
 // New is a service of these connections.
@@ -167,13 +171,15 @@ func (s *Service) beat(ctx context.Context) error {
 		return err
 	}
 	living := slices.DeleteFunc(slices.Clone(ws), func(w store.Worker) bool { return !w.Alive })
-	slices.SortFunc(living, func(a, b store.Worker) int { return a.StartedAt.Compare(b.StartedAt) })
+	slices.SortFunc(living, func(a, b store.Worker) int { return cmp.Or(a.StartedAt.Compare(b.StartedAt), cmp.Compare(a.ID, b.ID)) })
 	s.mu.Lock()
 	s.leaseEnd, s.leaseDay = begin.Add(lease), begin.Round(0).Add(lease)
 	s.workers = ws
 	s.first = len(living) > 0 && living[0].ID == s.o.ID
 	s.mu.Unlock()
-	s.o.Queue.SetOthers(len(living) - 1)
+	if before := s.beats.Add(1) > 1; before { // several that start together have not all been seen at the first
+		s.o.Queue.SetOthers(len(living) - 1)
+	}
 	return nil
 }
 
