@@ -139,6 +139,8 @@ type QuotaState struct {
 	Used, Limit int
 	Window      time.Duration
 	NextFree    time.Time // zero: now
+	Waiting     int       // requests that wait for a slot in this process
+	Owners      int       // and how many connections they are of
 }
 
 // RecordFailed says that one record failed for good in this run.

@@ -12,11 +12,10 @@ type Slot struct {
 	b     *Bucket
 	took  time.Time // when it was given
 	place int64
+	owner string
 
 	// Under b.mu.
-	at, mono int64     // in the ledger, in the local log
-	late     int64     // by so much the ledger has it later than it was taken
-	stamped  time.Time // our clock at the moment mono
+	at, mono int64 // in the ledger, in the local log
 	sent     bool
 	ended    bool
 	keep     *time.Timer // until the request is sent
@@ -25,11 +24,11 @@ type Slot struct {
 // Place is where the slot's owner stood in the queue.
 func (s *Slot) Place() int64 { return s.place }
 
-// newSlot makes a slot of an entry that is in both logs. b.mu is held.
-func (b *Bucket) newSlot(at, mono int64, anchor time.Time, late int64) *Slot {
-	s := &Slot{b: b, at: at, late: late, mono: mono, took: anchor, stamped: anchor}
+// newSlot makes a slot of a lease. b.mu is held.
+func (b *Bucket) newSlot(w *waiter, l lease, now time.Time) *Slot {
+	s := &Slot{b: b, place: w.seq, owner: w.Owner, took: now, at: l.at, mono: l.mono}
 	b.out++
-	if len(b.limits) > 0 {
+	if s.at > 0 && len(b.limits) > 0 {
 		s.keep = time.AfterFunc(b.limits[0].Window/2, s.refresh)
 	}
 	return s
@@ -37,33 +36,34 @@ func (b *Bucket) newSlot(at, mono int64, anchor time.Time, late int64) *Slot {
 
 // restamp moves the slot's entries to now, in the ledger to late µs after it. It reports whether that is later than the ledger has it. b.mu is held.
 func (s *Slot) restamp(now time.Time, late int64) (later bool) {
-	d := now.Sub(s.stamped).Microseconds()
-	to := s.at - s.late + d + late
+	b := s.b
+	mono := b.mono(now)
+	to := b.clocks.ledger(mono) + late
 	later = to > s.at
-	s.b.moves = append(s.b.moves, move{from: s.at, to: to})
-	s.b.local.move(s.mono, s.mono+d)
-	s.at, s.late, s.mono, s.stamped = to, late, s.mono+d, now
+	b.moves = append(b.moves, move{from: s.at, to: to})
+	b.local.move(mono, s.mono, mono)
+	s.at, s.mono = to, mono
 	return later
 }
 
-// Ready says that the request will be written now. It returns when the ledger has the slot for no earlier than that; an error of the ledger is not told: the
-// margin may cover it, and the next take meets it.
-func (s *Slot) Ready() {
+// Ready says that the request will be written now. It returns when the ledger has the slot for no earlier than that. With an error of the ledger the request
+// must not be written: others would count it too early.
+func (s *Slot) Ready() error {
 	b := s.b
 	for range 3 { // the ledger may take longer than it did of late
 		b.mu.Lock()
 		now := time.Now()
-		if s.sent || s.ended || len(b.limits) == 0 || now.Sub(s.stamped).Microseconds() <= s.late {
+		if s.sent || s.ended || s.at == 0 || len(b.limits) == 0 || b.clocks.ledger(b.mono(now)) <= s.at {
 			b.mu.Unlock()
-			return
+			return nil
 		}
 		s.restamp(now, b.limits[0].late()+b.lag.Microseconds())
 		b.mu.Unlock()
-		_ = b.flush()
-		b.mu.Lock()
-		b.lag = max(b.lag, min(time.Since(now), b.limits[0].lagMax()))
-		b.mu.Unlock()
+		if err := b.flush(); err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
 // refresh keeps the entry of a slot in the window while its request has not been sent.
@@ -75,7 +75,9 @@ func (s *Slot) refresh() {
 		return
 	}
 	s.restamp(time.Now(), 0)
-	s.keep.Reset(b.limits[0].Window / 2)
+	if len(b.limits) > 0 {
+		s.keep.Reset(b.limits[0].Window / 2)
+	}
 	b.mu.Unlock()
 	_ = b.flush() // tried again with the next change
 }
@@ -92,7 +94,7 @@ func (s *Slot) Sent() {
 	if s.keep != nil {
 		s.keep.Stop()
 	}
-	urgent := len(b.limits) > 0 && s.restamp(time.Now(), 0)
+	urgent := s.at > 0 && s.restamp(time.Now(), 0)
 	b.mu.Unlock()
 	if urgent {
 		go func() { _ = b.flush() }() // tried again with the next change
@@ -113,14 +115,14 @@ func (s *Slot) finish(back bool) (first bool) {
 	}
 	b.out--
 	switch {
-	case len(b.limits) == 0:
+	case s.at == 0: // taken from a bucket without limits
 	case back:
 		b.local.giveBack(s.mono)
 	case !s.sent: // nobody knows when: at the latest now
 		s.restamp(time.Now(), 0)
 	}
 	if b.ramp > 0 {
-		b.wake()
+		b.step()
 	}
 	return true
 }
@@ -133,11 +135,12 @@ func (s *Slot) end() {
 	b := s.b
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.limits) > 0 {
+	b.queue.refund(s.owner)
+	if s.at > 0 {
 		b.backs = append(b.backs, s.at)
 	}
-	b.recheck = time.Time{}
-	b.wake()
+	b.look = time.Time{}
+	b.step()
 }
 
 // GiveBack says that nothing was sent, or that the platform does not count it: the slot is free again.
@@ -162,7 +165,7 @@ func (s *Slot) Done(accepted bool) {
 		if b.ramp *= 2; b.ramp > maxRamp {
 			b.ramp = 0
 		}
-		b.wake()
+		b.step()
 	}
 }
 
@@ -180,7 +183,7 @@ func (s *Slot) Refused(wait, told time.Duration, counted bool) (effective, decla
 	if until := now.Add(wait); until.After(b.blocked) {
 		b.blocked, b.told = until, told
 	}
-	b.ramp, b.recheck, b.refused = 1, time.Time{}, now
+	b.ramp, b.look, b.refused = 1, time.Time{}, now
 	limits, at, ago := b.limits, s.at, now.Sub(s.took)
 	b.mu.Unlock()
 	var round bool
@@ -202,7 +205,7 @@ func (s *Slot) Refused(wait, told time.Duration, counted bool) (effective, decla
 	if round {
 		b.rounds++
 	}
-	b.wake()
+	b.step()
 	if err == nil && b.rounds >= maxRounds {
 		until := b.blocked
 		if least := now.Add(max(time.Minute, tightest(limits).Window)); until.Before(least) {

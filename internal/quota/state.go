@@ -1,107 +1,9 @@
 package quota
 
 import (
-	"encoding/binary"
-	"errors"
 	"slices"
 	"time"
 )
-
-// entry says that n requests were sent at a time (µs since the epoch).
-type entry struct {
-	at int64
-	n  int
-}
-
-// sends is the log of one limit, oldest first. It keeps twice as many requests as the limit allows: a window full of requests that are then refused
-// must not push out those that filled the server's window.
-type sends struct {
-	limit   Limit
-	entries []entry
-}
-
-// count is the number of requests in the log.
-func (s *sends) count() (n int) {
-	for _, e := range s.entries {
-		n += e.n
-	}
-	return n
-}
-
-// since counts the requests after t.
-func (s *sends) since(t int64) (n int) {
-	for i := len(s.entries) - 1; i >= 0 && s.entries[i].at > t; i-- {
-		n += s.entries[i].n
-	}
-	return n
-}
-
-// free says how many requests of at most n in a window may be sent now and, when none may, when the next one may. hold is window and margin.
-func (s *sends) free(now int64, n int, hold int64) (free int, next int64) {
-	used := s.since(now - hold)
-	if used < n {
-		return n - used, now
-	}
-	// The request that must leave the window for one more to go: the n-th last.
-	left := n
-	for i := len(s.entries) - 1; i >= 0; i-- {
-		if left -= s.entries[i].n; left <= 0 {
-			return 0, s.entries[i].at + hold
-		}
-	}
-	return 0, now + hold
-}
-
-// round brings a time to the log's resolution, upwards: against us.
-func (s *sends) round(at int64) int64 {
-	if g := s.limit.grain(); g > 1 {
-		return (at + g - 1) / g * g
-	}
-	return at
-}
-
-// add logs k requests at a time. What no longer fits in the log is the oldest.
-func (s *sends) add(at int64, k int) {
-	at = s.round(at)
-	i := len(s.entries)
-	for i > 0 && s.entries[i-1].at > at {
-		i--
-	}
-	if i > 0 && s.entries[i-1].at == at {
-		s.entries[i-1].n += k
-	} else {
-		s.entries = slices.Insert(s.entries, i, entry{at, k})
-	}
-	for over := s.count() - 2*s.limit.N; over > 0 && len(s.entries) > 0; {
-		if s.entries[0].n > over {
-			s.entries[0].n -= over
-			break
-		}
-		over -= s.entries[0].n
-		s.entries = s.entries[1:]
-	}
-}
-
-// remove takes back one request that was logged at a time. It reports whether it was there.
-func (s *sends) remove(at int64) bool {
-	at = s.round(at)
-	for i := len(s.entries) - 1; i >= 0 && s.entries[i].at >= at; i-- {
-		if s.entries[i].at == at {
-			if s.entries[i].n--; s.entries[i].n == 0 {
-				s.entries = slices.Delete(s.entries, i, i+1)
-			}
-			return true
-		}
-	}
-	return false
-}
-
-// expire drops what no window can hold any more.
-func (s *sends) expire(now, hold int64) {
-	for len(s.entries) > 0 && s.entries[0].at <= now-hold {
-		s.entries = s.entries[1:]
-	}
-}
 
 // state is what the ledger keeps of a bucket. Times are µs since the epoch on the ledger's clock; 0 is never.
 type state struct {
@@ -125,13 +27,13 @@ type state struct {
 	widen   int   // doublings of it
 	widened int64 // when widen last changed
 	pending bool  // the last round widened it, on the strength of its first refusal alone
+
+	parties []party // processes that wait for slots, or did so a moment ago
 }
 
 const (
-	stateVersion = 2
-	maxWiden     = 6
-	maxLogs      = 1024 // limits of a bucket, declared now or before
-	maxEntries   = 4096 // of a log: at most 2,000 requests, or the slots of two windows
+	maxWiden = 6
+	maxLogs  = 1024 // limits of a bucket, declared now or before
 )
 
 // leastLate is what a request may take from its reservation to the wire on a busy machine.
@@ -149,15 +51,44 @@ func (s *state) hold(l Limit) int64 {
 	return (l.Window + min(l.margin()<<s.widen, l.marginMax())).Microseconds()
 }
 
-// log is the log of a limit.
+// log is the log of a limit. The one it gives is good until the next call.
 func (s *state) log(l Limit) *sends {
 	for i := range s.logs {
 		if s.logs[i].limit == l {
 			return &s.logs[i]
 		}
 	}
-	s.logs = append(s.logs, sends{limit: l})
+	fresh := sends{limit: l}
+	fresh.adopt(s.logs)
+	s.logs = append(s.logs, fresh)
 	return &s.logs[len(s.logs)-1]
+}
+
+// slots walks over the free slots of a bucket in the order in which they become free.
+type slots []frees
+
+func (s *state) slots(limits []Limit) slots {
+	for _, l := range limits {
+		s.log(l) // all of them exist before one is pointed to
+	}
+	out := make(slots, len(limits))
+	for i, l := range limits {
+		out[i] = s.log(l).frees(s.n(l), s.hold(l))
+	}
+	return out
+}
+
+// next gives the time at which every limit has one more slot, 0 where that has always been so. When it reports false, all slots of a window have
+// been walked over.
+func (w slots) next() (at int64, ok bool) {
+	for i := range w {
+		t, ok := w[i].next()
+		if !ok {
+			return 0, false
+		}
+		at = max(at, t)
+	}
+	return at, len(w) > 0
 }
 
 // tightest is the limit with the lowest rate.
@@ -193,7 +124,7 @@ type room struct {
 func (s *state) settle(now int64) (changed bool) {
 	for i := range s.logs {
 		l := s.logs[i].limit
-		latest := now + l.late() + l.lagMax().Microseconds() + l.grain()
+		latest := s.logs[i].round(now + l.late() + l.lagMax().Microseconds() + l.ahead())
 		for j := range s.logs[i].entries {
 			if e := &s.logs[i].entries[j]; e.at > latest {
 				e.at, changed = latest, true
@@ -213,7 +144,21 @@ func (s *state) settle(now int64) (changed bool) {
 	past(&s.learnt, max(now, s.until))
 	past(&s.suspect, now)
 	past(&s.widened, now)
+	for i := range s.logs {
+		past(&s.logs[i].seen, now)
+	}
+	for i := range s.parties {
+		past(&s.parties[i].back, max(s.until, now+s.longest())+slack)
+	}
 	return changed
+}
+
+// longest is how long the longest window holds a request.
+func (s *state) longest() (hold int64) {
+	for i := range s.logs {
+		hold = max(hold, s.hold(s.logs[i].limit))
+	}
+	return hold
 }
 
 func (s *state) room(now int64, limits []Limit) room {
@@ -231,21 +176,29 @@ func (s *state) room(now int64, limits []Limit) room {
 	return r
 }
 
-// take logs k requests for a time.
-func (s *state) take(now, at int64, k int, limits []Limit) {
+// take logs requests for the times at, which are in order.
+func (s *state) take(now int64, at []int64, limits []Limit) {
 	for _, l := range limits {
-		lg := s.log(l)
-		lg.expire(now, s.hold(l)+l.Window.Microseconds())
-		lg.add(at, k)
+		s.log(l).seen = now
+	}
+	// Other processes may have limits that this one does not know, or knows no longer: for a window everything counts under them too.
+	s.logs = slices.DeleteFunc(s.logs, func(lg sends) bool { return lg.seen < now-s.hold(lg.limit) })
+	for i := range s.logs {
+		lg := &s.logs[i]
+		lg.expire(now)
+		for j := 0; j < len(at); {
+			k := j + 1
+			for k < len(at) && at[k] == at[j] {
+				k++
+			}
+			lg.add(at[j], k-j)
+			j = k
+		}
 	}
 	s.recover(now, limits)
 	if s.until <= now {
 		s.until, s.told = 0, 0
 	}
-	// Logs of limits that are no longer declared go when nothing is left in them.
-	s.logs = slices.DeleteFunc(s.logs, func(lg sends) bool {
-		return !slices.Contains(limits, lg.limit) && lg.since(now-s.hold(lg.limit)) == 0
-	})
 }
 
 // recover takes back what refusals taught: a step for each window without one, the steps growing while all goes well; and a margin that
@@ -265,11 +218,9 @@ func (s *state) recover(now int64, limits []Limit) {
 	}
 }
 
-func (s *state) move(from, to int64) {
+func (s *state) move(now, from, to int64) {
 	for i := range s.logs {
-		if s.logs[i].remove(from) {
-			s.logs[i].add(to, 1)
-		}
+		s.logs[i].move(now, from, to)
 	}
 }
 
@@ -346,81 +297,6 @@ func btoi(b bool) int {
 	return 0
 }
 
-var errState = errors.New("the stored state of a quota cannot be read")
-
-func (s *state) encode() []byte {
-	b := []byte{stateVersion}
-	for _, v := range []int64{
-		s.until, s.since, s.told, int64(s.refused), int64(s.scarce.N), int64(s.scarce.Window), int64(s.allowed), int64(s.before), s.learnt,
-		int64(s.step), s.suspect, int64(s.widen), s.widened, int64(btoi(s.pending)), int64(len(s.logs)),
-	} {
-		b = binary.AppendVarint(b, v)
-	}
-	for _, lg := range s.logs {
-		b = binary.AppendVarint(b, int64(lg.limit.N))
-		b = binary.AppendVarint(b, int64(lg.limit.Window))
-		b = binary.AppendVarint(b, int64(len(lg.entries)))
-		last := int64(0)
-		for _, e := range lg.entries {
-			b = binary.AppendVarint(b, e.at-last)
-			b = binary.AppendVarint(b, int64(e.n))
-			last = e.at
-		}
-	}
-	return b
-}
-
-// decode reads a stored state; nil is a bucket that is new. What it returns has been checked whole: it may come from anywhere.
-func decode(b []byte) (*state, error) {
-	s := &state{}
-	if len(b) == 0 {
-		return s, nil
-	}
-	if b[0] != stateVersion {
-		return nil, errState
-	}
-	b = b[1:]
-	bad := false
-	read := func(lo, hi int64) int64 {
-		v, n := binary.Varint(b)
-		if n <= 0 || v < lo || v > hi {
-			bad = true
-			return lo
-		}
-		b = b[n:]
-		return v
-	}
-	const end = int64(1) << 60
-	s.until, s.since, s.told, s.refused = read(0, end), read(0, end), read(0, end), int(read(0, MaxN))
-	s.scarce = Limit{N: int(read(0, MaxN)), Window: time.Duration(read(0, int64(MaxWindow)))}
-	s.allowed, s.before, s.learnt, s.step = int(read(0, MaxN)), int(read(0, MaxN)), read(0, end), int(read(0, MaxN))
-	s.suspect, s.widen, s.widened, s.pending = read(0, end), int(read(0, maxWiden)), read(0, end), read(0, 1) == 1
-	if s.allowed > 0 && s.scarce.check() != nil || s.pending && s.widen == 0 {
-		return nil, errState
-	}
-	for range read(0, maxLogs) {
-		lg := sends{limit: Limit{N: int(read(1, MaxN)), Window: time.Duration(read(int64(MinWindow), int64(MaxWindow)))}}
-		last, total := int64(0), 0
-		for range read(0, maxEntries) {
-			e := entry{at: last + read(0, end), n: int(read(1, MaxN))}
-			last = e.at
-			total += e.n
-			if bad || last > end || total > 2*lg.limit.N {
-				return nil, errState
-			}
-			lg.entries = append(lg.entries, e)
-		}
-		if bad || slices.ContainsFunc(s.logs, func(o sends) bool { return o.limit == lg.limit }) {
-			return nil, errState
-		}
-		s.logs = append(s.logs, lg)
-	}
-	if bad || len(b) > 0 {
-		return nil, errState
-	}
-	return s, nil
-}
-
 // full is the state that a state which cannot be read is taken for: every window used up just now.
 func full(now int64, limits []Limit) *state {
 	s := &state{}
@@ -435,6 +311,17 @@ func full(now int64, limits []Limit) *state {
 // with the window.
 func (l Limit) margin() time.Duration {
 	return min(max(l.Window/240, min(l.Window/80, 60*time.Millisecond), 20*time.Millisecond), 2*time.Second)
+}
+
+// widest is how long a request can count at most, however far the margin is widened.
+func (l Limit) widest() int64 { return (l.Window + l.marginMax()).Microseconds() }
+
+// ahead is how long before a slot is free it can be taken (µs): so that what the ledger takes is no time lost, and one look is enough for several.
+func (l Limit) ahead() int64 { return min(l.Window/40, 100*time.Millisecond).Microseconds() }
+
+// grace is how long a free slot is left to the process that it is for (µs).
+func (l Limit) grace() int64 {
+	return min(max(l.Window/200, 5*time.Millisecond), 50*time.Millisecond).Microseconds()
 }
 
 // marginMax is how far refusals can widen it.

@@ -1,6 +1,7 @@
 package quota
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -38,7 +39,7 @@ func TestNeverTooMany(t *testing.T) {
 				}
 				k := rapid.IntRange(0, max(r.free, 0)).Draw(t, "take")
 				if k > 0 {
-					s.take(now, now, k, limits)
+					s.take(now, slices.Repeat([]int64{now}, k), limits)
 				}
 				for range k {
 					sent = append(sent, now)
@@ -61,7 +62,7 @@ func TestNeverTooMany(t *testing.T) {
 
 func FuzzDecode(f *testing.F) {
 	s := &state{}
-	s.take(1<<50, 1<<50, 3, []Limit{{N: 10, Window: time.Minute}, {N: 5000, Window: time.Hour}})
+	s.take(1<<50, slices.Repeat([]int64{1 << 50}, 3), []Limit{{N: 10, Window: time.Minute}, {N: 5000, Window: time.Hour}})
 	f.Add(s.encode())
 	f.Add([]byte("junk"))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -72,13 +73,13 @@ func FuzzDecode(f *testing.F) {
 		limits := []Limit{{N: 10, Window: time.Minute}}
 		s.settle(1 << 50)
 		r := s.room(1<<50, limits)
-		if r.free == 0 && !r.server && r.next > 1<<50+s.hold(limits[0])+limits[0].late()+limits[0].lagMax().Microseconds()+1 {
+		if r.free == 0 && !r.server && r.next > 1<<50+s.hold(limits[0])+limits[0].late()+limits[0].lagMax().Microseconds()+limits[0].ahead()+1 {
 			t.Fatalf("a wait longer than the window: %+v", r)
 		}
 		if r.server && r.next > 1<<50+MaxBlock.Microseconds() {
 			t.Fatalf("a stay longer than a day: %+v", r)
 		}
-		s.take(1<<50, 1<<50, 1, limits)
+		s.take(1<<50, []int64{1 << 50}, limits)
 		s.refuse(1<<50, 1<<50, 1000, 1000, false, limits)
 		if _, err := decode(s.encode()); err != nil {
 			t.Fatalf("%x does not survive: %v", b, err)
