@@ -12,7 +12,9 @@ import (
 	"adsync/internal/config"
 )
 
-func ref(i int) ads.Ref { return ads.Ref{ClientID: fmt.Sprintf("client%04d", i), Connection: "adplatform"} }
+func ref(i int) ads.Ref {
+	return ads.Ref{ClientID: fmt.Sprintf("client%04d", i), Connection: "adplatform"}
+}
 
 func schedule(t testing.TB, text string) config.Schedule {
 	t.Helper()

@@ -363,7 +363,9 @@ func (s *Service) Reload(conns []config.Connection) Changes {
 	s.owed = slices.DeleteFunc(s.owed, func(j queue.Job) bool { return s.conns[j.Ref] == nil })
 	s.mu.Unlock()
 	for _, l := range [][]ads.Ref{ch.Added, ch.Changed, ch.Removed} {
-		slices.SortFunc(l, func(a, b ads.Ref) int { return slices.Compare([]string{a.ClientID, a.Connection}, []string{b.ClientID, b.Connection}) })
+		slices.SortFunc(l, func(a, b ads.Ref) int {
+			return slices.Compare([]string{a.ClientID, a.Connection}, []string{b.ClientID, b.Connection})
+		})
 	}
 	if len(again) > 0 {
 		// Parked for the sake of what has changed, perhaps.
