@@ -8,10 +8,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
-	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -52,12 +52,20 @@ func New(s config.Secrets) *Store {
 
 const form = "write aws:NAME, aws:NAME#KEY, or an ARN of Secrets Manager in place of the name"
 
-var (
-	nameForm   = regexp.MustCompile(`^[A-Za-z0-9/_+=.@-]{1,512}$`)
-	arnForm    = regexp.MustCompile(`^arn:aws[a-z-]*:secretsmanager:([a-z0-9-]{1,40}):[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]{1,520}$`)
-	stageForm  = regexp.MustCompile(`^[A-Za-z0-9_.@/:+=-]{1,256}$`)
-	regionForm = regexp.MustCompile(`^[a-z0-9-]{1,40}$`)
-)
+// isRegion, isName and isStage know the characters that AWS allows.
+func isRegion(s string) bool { return source.Of(s, 40, "-") }
+func isName(s string) bool   { return source.Of(s, 520, "/_+=.@-") }
+func isStage(s string) bool  { return source.Of(s, 256, "_.@/:+=-") }
+
+// regionOf gives the region that the ARN of a secret names; empty where it is none.
+func regionOf(arn string) string {
+	p := strings.SplitN(arn, ":", 7)
+	if len(p) != 7 || p[0] != "arn" || !strings.HasPrefix(p[1], "aws") || !source.Of(p[1], 20, "-") || p[2] != "secretsmanager" || !isRegion(p[3]) ||
+		len(p[4]) != 12 || strings.Trim(p[4], "0123456789") != "" || p[5] != "secret" || !isName(p[6]) {
+		return ""
+	}
+	return p[3]
+}
 
 // wanted is a reference taken apart.
 type wanted struct{ id, region, stage, version string }
@@ -77,12 +85,12 @@ func (s *Store) Parse(ref string) (source.Reference, error) {
 func parse(doc string) (w wanted, err error) {
 	id, query, has := strings.Cut(doc, "?")
 	w.id = id
-	switch arn := arnForm.FindStringSubmatch(id); {
-	case arn != nil:
-		w.region = arn[1]
+	switch {
 	case strings.HasPrefix(id, "arn:"):
-		return w, source.Malformed("begins like an ARN, and is none of a secret of Secrets Manager", form)
-	case !nameForm.MatchString(id):
+		if w.region = regionOf(id); w.region == "" {
+			return w, source.Malformed("begins like an ARN, and is none of a secret of Secrets Manager", form)
+		}
+	case !isName(id):
 		return w, source.Malformed("does not hold the name of a secret", form)
 	}
 	if !has {
@@ -90,9 +98,9 @@ func parse(doc string) (w wanted, err error) {
 	}
 	what, value, _ := strings.Cut(query, "=")
 	switch {
-	case what == "stage" && stageForm.MatchString(value):
+	case what == "stage" && isStage(value):
 		w.stage = value
-	case what == "version" && stageForm.MatchString(value):
+	case what == "version" && isStage(value):
 		w.version = value
 	default:
 		return w, source.Malformed("has something behind ? that is neither a stage nor a version", "write aws:NAME?stage=AWSPREVIOUS or aws:NAME?version=ID, or leave it away for the current one")
@@ -154,7 +162,7 @@ func (s *Store) client(ctx context.Context, region string) (*secretsmanager.Clie
 	if region == "" {
 		region = s.base.Region
 	}
-	if !regionForm.MatchString(region) {
+	if !isRegion(region) {
 		return nil, "", aws.Credentials{}, &source.Error{Kind: source.Misconfigured, Message: "no region of AWS is known", Hint: "set AWS_REGION or secrets: aws: region:, or refer to the secret by its ARN"}
 	}
 	creds, err := s.base.Credentials.Retrieve(ctx)
@@ -258,6 +266,10 @@ func noCredentials(ctx context.Context, err error) *source.Error {
 	if ctx.Err() != nil {
 		return source.Network("AWS", ctx.Err(), "what gives out credentials does not answer")
 	}
+	// An instance is asked last of all, on any machine: that it does not answer says only that nothing else was found.
+	if _, ok := errors.AsType[*smithyhttp.RequestSendError](err); ok && !strings.Contains(err.Error(), "EC2 IMDS") {
+		return source.Network("what gives out AWS's credentials", err, "check the region, and what stands between (proxy, firewall)")
+	}
 	e := &source.Error{Kind: source.LoginRefused, Message: "there are no credentials for AWS", Hint: "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile, or run where a role is given"}
 	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		e.Message = "AWS gives no credentials: " + ads.Printable(api.ErrorCode(), 80)
@@ -280,6 +292,8 @@ func (s *Store) failure(where string, err error, answer *source.Answer, creds aw
 		return source.Network(where, err, "check the region, AWS_ENDPOINT_URL_SECRETS_MANAGER, and what stands between (proxy, firewall)")
 	case !ok && status >= 200 && status < 300:
 		return &source.Error{Kind: source.BadAnswer, Status: status, Message: where + " gave an answer that is not Secrets Manager's", Hint: "check AWS_ENDPOINT_URL_SECRETS_MANAGER, and what stands between"}
+	case !ok && status >= 400 && status < 500 && status != http.StatusTooManyRequests:
+		return &source.Error{Kind: source.BadAnswer, Status: status, Message: fmt.Sprintf("%s refuses the request (HTTP %d), in words that are not Secrets Manager's", where, status), Hint: "check AWS_ENDPOINT_URL_SECRETS_MANAGER, and what stands between"}
 	case !ok:
 		return source.Server(where, status, "", answer.Wait())
 	}

@@ -12,7 +12,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -52,11 +51,6 @@ func New(s config.Secrets) *Store {
 
 const form = "write gcp:projects/P/secrets/S/versions/V#KEY; versions/V may be left away for the newest, and projects/P/secrets/ where the project is configured"
 
-var (
-	fullForm  = regexp.MustCompile(`^projects/([a-z0-9.:-]{1,100})/(?:locations/([a-z0-9-]{1,40})/)?secrets/([A-Za-z0-9_-]{1,255})(?:/versions/([A-Za-z0-9_-]{1,100}))?$`)
-	shortForm = regexp.MustCompile(`^([A-Za-z0-9_-]{1,255})(?:/versions/([A-Za-z0-9_-]{1,100}))?$`)
-)
-
 // wanted is a reference taken apart.
 type wanted struct{ project, location, name, version string }
 
@@ -72,14 +66,32 @@ func (s *Store) Parse(ref string) (source.Reference, error) {
 	return source.Reference{Doc: doc, Key: key}, nil
 }
 
-func parse(doc string) (wanted, bool) {
-	if m := fullForm.FindStringSubmatch(doc); m != nil {
-		return wanted{m[1], m[2], m[3], cmp.Or(m[4], "latest")}, true
+// isProject, isName and isVersion know the characters that Google allows.
+func isProject(s string) bool { return source.Of(s, 100, ".:-") }
+func isName(s string) bool    { return source.Of(s, 255, "_-") }
+func isVersion(s string) bool { return source.Of(s, 100, "_-") }
+
+func parse(doc string) (w wanted, ok bool) {
+	p := strings.Split(doc, "/")
+	if len(p) > 3 && p[0] == "projects" {
+		if w.project, p = p[1], p[2:]; !isProject(w.project) {
+			return wanted{}, false
+		}
+		if len(p) > 3 && p[0] == "locations" {
+			if w.location, p = p[1], p[2:]; !source.Of(w.location, 40, "-") {
+				return wanted{}, false
+			}
+		}
+		if p[0] != "secrets" {
+			return wanted{}, false
+		}
+		p = p[1:]
 	}
-	if m := shortForm.FindStringSubmatch(doc); m != nil {
-		return wanted{name: m[1], version: cmp.Or(m[2], "latest")}, true
+	w.name, w.version = p[0], "latest"
+	if len(p) == 3 && p[1] == "versions" {
+		w.version, p = p[2], p[:1]
 	}
-	return wanted{}, false
+	return w, len(p) == 1 && isName(w.name) && isVersion(w.version)
 }
 
 func (w wanted) resource() string {
@@ -110,10 +122,16 @@ func (s *Store) Fetch(ctx context.Context, doc string) (*source.Document, error)
 	ctx, answer := source.Watch(ctx)
 	out, err := c.AccessSecretVersion(ctx, &secretmanagerpb.AccessSecretVersionRequest{Name: w.resource()})
 	if err != nil {
-		return nil, failure(err, answer, secret.New(token.Value))
+		e := failure(err, answer, secret.New(token.Value))
+		if e.Kind == source.Expired {
+			s.forget()
+		}
+		return nil, e
 	}
 	p := out.GetPayload()
 	switch {
+	case p == nil:
+		return nil, &source.Error{Kind: source.BadAnswer, Message: "Google Secret Manager gave an answer without a payload", Hint: "check secrets: gcp: endpoint:, and what stands between"}
 	case p.DataCrc32C != nil && int64(crc32.Checksum(p.GetData(), castagnoli)) != p.GetDataCrc32C():
 		return nil, &source.Error{Kind: source.Unavailable, Message: "what Google Secret Manager sent was damaged on the way", Hint: "run again; if it lasts, look at what stands between"}
 	case !utf8.Valid(p.GetData()):
@@ -141,7 +159,7 @@ func (s *Store) client(ctx context.Context, w *wanted) (*secretmanager.Client, *
 	if w.project == "" {
 		w.project, _ = s.creds.ProjectID(ctx)
 	}
-	if !projectForm.MatchString(w.project) {
+	if !isProject(w.project) {
 		return nil, nil, &source.Error{Kind: source.Misconfigured, Message: "the reference names no project, and none is configured", Hint: "write projects/P/secrets/S, or set GOOGLE_CLOUD_PROJECT or secrets: gcp: project:"}
 	}
 	if c := s.clients[w.location]; c != nil {
@@ -169,8 +187,6 @@ func (s *Store) client(ctx context.Context, w *wanted) (*secretmanager.Client, *
 	s.clients[w.location] = c
 	return c, s.creds, nil
 }
-
-var projectForm = regexp.MustCompile(`^[a-z0-9.:-]{1,100}$`)
 
 // open finds the credentials; the turn is held. Where there are none at all it asks whether this is a machine of Google's.
 func (s *Store) open() error {
@@ -208,10 +224,15 @@ func (s *Store) noToken(ctx context.Context, err error) *source.Error {
 	if status >= 500 || status == http.StatusTooManyRequests {
 		return source.Server("what gives out Google's tokens", status, "", 0)
 	}
-	s.turn <- struct{}{} // read anew: the file may change
-	s.creds, s.clients = nil, map[string]*secretmanager.Client{}
-	<-s.turn
+	s.forget()
 	return &source.Error{Kind: source.LoginRefused, Status: status, Message: "Google gives no token for these credentials", Hint: "check that they have not ended or been taken back: gcloud auth application-default login, or a new key"}
+}
+
+// forget has the credentials read anew the next time: the file may have been changed, or the token taken back.
+func (s *Store) forget() {
+	s.turn <- struct{}{} // whoever has it is bounded by its own context
+	defer func() { <-s.turn }()
+	s.creds, s.clients = nil, map[string]*secretmanager.Client{} // not closed: others may be using them
 }
 
 // failure makes an error of ours from one of the client's.
@@ -260,9 +281,6 @@ func (s *Store) Close() {
 	s.closing.Do(func() {
 		s.turn <- struct{}{} // whoever has it is bounded by its own context
 		defer func() { <-s.turn }()
-		for _, c := range s.clients {
-			_ = c.Close()
-		}
 		if s.transport != nil {
 			s.transport.CloseIdleConnections()
 		}

@@ -29,7 +29,7 @@ func (s *Store) read(ctx context.Context, c *api.Client, doc string) (*source.Do
 		return nil, s.failure(c, err, answer)
 	}
 	if got == nil {
-		return nil, &source.Error{Kind: source.NoSecret, Status: http.StatusNotFound, Message: s.name() + " has no secret at this path", Hint: "check the path; KV version 2 has data/ behind the mount: secret/data/acme"}
+		return nil, &source.Error{Kind: source.NoSecret, Status: answer.Status(), Message: s.name() + " has no secret at this path", Hint: "check mount, path and namespace; KV version 2 has data/ behind the mount: secret/data/acme"}
 	}
 	if answer.Status() == http.StatusNotFound {
 		return nil, s.missing(got, path)
@@ -117,7 +117,7 @@ func (s *Store) failure(c *api.Client, err error, answer *source.Answer) *source
 			to = u.Scheme + "://" + ads.Printable(u.Host, 100)
 		}
 		return &source.Error{Kind: source.Misconfigured, Status: status, Message: s.name() + " sends its callers to " + to + ", and the token goes to no host that was not named", Hint: "set the address (VAULT_ADDR, or secrets: vault: address:) to the one that is meant"}
-	case !ok && status >= 200 && status < 300:
+	case !ok && status != 0 && !errors.Is(err, source.ErrTooBig) && !source.Broken(err):
 		return &source.Error{Kind: source.BadAnswer, Status: status, Message: s.name() + " gave an answer that is not Vault's", Hint: "check the address, and what stands between"}
 	case !ok && err == nil:
 		return &source.Error{Kind: source.BadAnswer, Status: status, Message: s.name() + " gave no answer", Hint: "check the address"}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"time"
@@ -91,6 +92,12 @@ func Network(store string, err error, hint string) *Error {
 		e.Message = store + " gave no answer that can be read"
 	}
 	return e
+}
+
+// Broken reports whether the connection was lost, or time ran out, in the middle of an answer.
+func Broken(err error) bool {
+	var op *net.OpError
+	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.As(err, &op)
 }
 
 // lowest is the system's own word, without addresses.

@@ -168,3 +168,18 @@ func Cut(ref string) (doc, key string, err error) {
 	}
 	return doc, key, nil
 }
+
+// Of reports whether s has 1 to most bytes, all of them letters, digits or one of also. (The forms of names are simple, and regular
+// expressions for them would cost every start of the program several milliseconds.)
+func Of(s string, most int, also string) bool {
+	if s == "" || len(s) > most {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && strings.IndexByte(also, c) < 0 {
+			return false
+		}
+	}
+	return true
+}

@@ -133,7 +133,7 @@ func (c *capped) Close() error { return c.body.Close() }
 func IsTLS(err error) bool {
 	var verify *tls.CertificateVerificationError
 	var record tls.RecordHeaderError
-	return errors.As(err, &verify) || errors.As(err, &record)
+	return errors.As(err, &verify) || errors.As(err, &record) || errors.Is(err, http.ErrSchemeMismatch)
 }
 
 func tlsReason(err error) string {
@@ -148,7 +148,7 @@ func tlsReason(err error) string {
 		return "it is for another name"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return "it has expired, or is not valid yet"
-	case errors.As(err, &record):
+	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
 		return "the other side does not speak TLS"
 	}
 	return "it is not valid"
