@@ -173,6 +173,19 @@ func query[T any](b *bed, q string, args ...any) (v T) {
 	return v
 }
 
+// exec changes the database beside the store.
+func (b *bed) exec(q string) {
+	b.t.Helper()
+	db, err := sql.Open("sqlite", "file:"+b.path+"?_pragma=busy_timeout(5000)")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.ExecContext(b.t.Context(), q); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
 // addsUp holds a summary to promise 1, and to what the database says.
 func (b *bed) addsUp(s engine.Summary) {
 	b.t.Helper()

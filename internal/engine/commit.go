@@ -18,6 +18,7 @@ type op struct {
 	fail            *store.ItemFailure
 	failedID        string
 	accounts        []ads.Account
+	unhold          bool         // items that are held wait again
 	change          func(*state) // applied with the commit that this op is in
 	alone           bool         // commit what waits, then this by itself
 	ack             chan error   // answered once it is committed; nil: nobody waits
@@ -172,6 +173,7 @@ func (c *committer) commit(ctx context.Context, batch []op) error {
 	var read pageRead
 	var pages []*pageOp
 	for _, o := range batch {
+		com.Unhold = com.Unhold || o.unhold
 		com.Accounts = append(com.Accounts, o.accounts...)
 		if o.done != 0 {
 			com.Done = append(com.Done, o.done)
@@ -202,7 +204,8 @@ func (c *committer) commit(ctx context.Context, batch []op) error {
 		}
 		next.Written += got.Written
 		next.Unchanged += got.Unchanged
-		next.Failed += got.Rejected + int64(len(com.Failed))
+		next.Held += got.Held - got.Unheld
+		next.Failed += got.Rejected + int64(len(com.Failed)) + got.Held - got.Unheld
 		return store.RunUpdate{State: next.encode(), Figures: next.figures(c.r.o.API.Stats()), Active: c.r.active()}
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
@@ -223,6 +226,7 @@ func (c *committer) gather(com *store.Commit, st *state, l *listing, pages []*pa
 	p0 := pages[0]
 	out := &store.Listed{
 		Platform: c.r.spec.Name, Direct: p0.direct, FirstSeq: st.NextSeq, Pass: l.Pass, RunStart: c.r.startedAt, PassStart: l.PassStart,
+		HoldFailed: c.r.holdsFailed(),
 	}
 	if c.seen == nil {
 		n := max(p0.read.Total.Value, int64(len(p0.records)))

@@ -39,7 +39,9 @@ type Options struct {
 	Store    store.Store
 	Observer observe.Observer
 
-	Trigger       string // "manual", "schedule", "demo"
+	// Trigger is one of the store's, "" for manual. A scheduled run leaves out records whose last failure is not due for another try; all others
+	// try all.
+	Trigger       string
 	PlanKey       string // what the place reached depends on besides the connector: base URL and client header
 	Fresh         bool   // start anew although a run could be resumed
 	Wait          bool   // queue up behind another process instead of failing with *store.BusyError
@@ -47,7 +49,7 @@ type Options struct {
 	MaxInFlight   int    // follow-up calls at once; 0: 64. The client's quota and limiter bound it further
 	Slack         int    // pages past what was promised before a listing is ended; 0: 20
 
-	// Retry, where not empty, retries these failures alone instead of listing.
+	// Retry, where not empty, retries these failures alone instead of listing. Those that are open no longer when the run begins are left out.
 	Retry []store.Failure
 }
 

@@ -280,7 +280,8 @@ func TestFaultsAreAllPlayed(t *testing.T) {
 			stored int
 			says   string
 			check  func(b *bed, s engine.Summary)
-		}) bool {
+		},
+		) bool {
 			name, _, _ := strings.Cut(c.fault, ":")
 			return name == f.Name
 		})

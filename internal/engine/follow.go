@@ -15,10 +15,14 @@ import (
 // itemsAtOnce bounds the items held in memory.
 const itemsAtOnce = 256
 
-// Waits before a failed record is worth another try by itself.
-const (
-	retryTransient = 15 * time.Minute
-	retryPermanent = 24 * time.Hour
+// How a failed record is tried again by itself. The wait doubles from try to try, to a day.
+var (
+	// What may pass is worth asking about soon. Each try makes up to five attempts, so it is given up after some twenty tries: eight until the
+	// wait has grown to a day, then one a day for nearly two weeks, longer than any outage that nobody mends.
+	backoffPassing = store.Backoff{First: 15 * time.Minute, Most: 24 * time.Hour, Limit: 100}
+	// What gives the same answer when it is asked again is asked for the sake of those answers that are wrong about that: ten times in some
+	// four days, each of which costs a slot of the quota.
+	backoffLasting = store.Backoff{First: time.Hour, Most: 24 * time.Hour, Limit: 10}
 )
 
 // follow makes the follow-up calls of listed records, several at once, until the listing has ended and none is left.
@@ -101,15 +105,15 @@ func failureOf(err error) store.ItemFailure {
 	if !ok {
 		return store.ItemFailure{
 			Class: ads.ClassInternal, Code: "internal", Message: err.Error(), Attempts: 1, Hint: "report this id; the rest of the run is not affected",
-			RetryAt: ads.Some(time.Now().Add(retryPermanent)),
+			Backoff: backoffLasting,
 		}
 	}
-	wait := retryPermanent
+	backoff := backoffLasting
 	if e.Class == ads.ClassTransient || e.Class == ads.ClassBadReply {
-		wait = retryTransient
+		backoff = backoffPassing
 	}
 	return store.ItemFailure{
 		Class: e.Class, Code: e.Code, Message: ads.Printable(e.Message, 500), Hint: e.Hint, RequestID: e.RequestID,
-		Attempts: max(e.Attempts, 1), RetryAt: ads.Some(time.Now().Add(wait)),
+		Attempts: max(e.Attempts, 1), Backoff: backoff,
 	}
 }

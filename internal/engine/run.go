@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -92,7 +93,7 @@ func (r *run) whole(ctx context.Context) (err error) {
 		}
 	}()
 	opened, err := r.o.Store.OpenRun(ctx, r.lease, store.OpenRun{
-		NewID: uuid.Must(uuid.NewV7()).String(), Trigger: cmp.Or(r.o.Trigger, "manual"), Plan: r.plan(),
+		NewID: uuid.Must(uuid.NewV7()).String(), Trigger: cmp.Or(r.o.Trigger, store.TriggerManual), Plan: r.plan(),
 		Fresh: r.o.Fresh, MaxAge: ResumeAge, Now: time.Now().UTC().Truncate(time.Microsecond),
 	})
 	if err != nil {
@@ -153,6 +154,11 @@ func (r *run) work(outer context.Context) error {
 
 	var loops errgroup.Group
 	go r.com.loop(ctx)
+	if r.com.snapshot().Held > 0 && !r.holdsFailed() { // an earlier life was scheduled, and this one tries all
+		if err := r.com.sendWait(op{unhold: true, alone: true}); err != nil {
+			r.stop(err)
+		}
+	}
 	loops.Go(func() error {
 		defer func() { r.ended.Store(true); r.itemsAdded() }()
 		err := guard(r.note, func() error { return r.list(ctx) })
@@ -194,6 +200,11 @@ func isInternal(err error) bool {
 func isStore(err error) bool {
 	_, ok := errors.AsType[*store.Error](err)
 	return ok || errors.Is(err, store.ErrFenced)
+}
+
+// holdsFailed says whether this life of the run leaves out records that have failed and are not due.
+func (r *run) holdsFailed() bool {
+	return r.o.Trigger == store.TriggerSchedule && len(r.o.Retry) == 0
 }
 
 // list reads every account's listings, one page after the other.
@@ -368,16 +379,24 @@ func totalText(t ads.Opt[int64]) string {
 	return strconv.FormatInt(t.Value, 10)
 }
 
-// seed makes items of the failures that are to be retried, each read again from the JSON kept with it.
-func (r *run) seed(context.Context) error {
+// seed makes items of the failures that are to be retried, each read again from the JSON kept with it. Since somebody chose them they may
+// have been resolved or dropped, or have failed again: what counts is what the database has now that the lock is ours.
+func (r *run) seed(ctx context.Context) error {
 	dec, ok := r.o.Platform.(platform.Decoder)
 	if !ok {
 		return &ads.Error{Class: ads.ClassPermanent, Code: "no_retry", Message: "this platform's records can only be retried by a sync"}
 	}
 	r.setPhase("retrying failures")
+	ids := make([]int64, len(r.o.Retry))
+	for i := range ids {
+		ids[i] = r.o.Retry[i].ID
+	}
 	byListing := map[string][]store.Failure{}
 	var order []string
-	for _, f := range r.o.Retry {
+	for f, err := range r.o.Store.Failures(ctx, store.FailureFilter{ClientID: r.o.Ref.ClientID, Connection: r.o.Ref.Connection, IDs: ids}) {
+		if err != nil {
+			return err
+		}
 		key := listingKey(f.Account, f.Stream)
 		if byListing[key] == nil {
 			order = append(order, key)
@@ -392,10 +411,8 @@ func (r *run) seed(context.Context) error {
 		account, stream := fs[0].Account, fs[0].Stream
 		p := &pageOp{direct: !r.followUps(stream)}
 		for _, f := range fs {
-			rec := dec.Decode(platform.Task{Account: ads.Account{ID: account}, Stream: stream, RunID: r.id}, f.Raw)
 			p.rows++
-			if rec.Problem != nil {
-				rec.Problem.EntityID = f.EntityID
+			if rec := r.decode(dec, f); rec.Problem != nil {
 				p.problems = append(p.problems, *rec.Problem)
 			} else {
 				p.records = append(p.records, rec.Entity)
@@ -411,6 +428,21 @@ func (r *run) seed(context.Context) error {
 		}
 	}
 	return nil
+}
+
+// decode reads a failure's record. What cannot be tried alone becomes a problem, which nobody retries by itself.
+func (r *run) decode(dec platform.Decoder, f store.Failure) ads.Record {
+	if !slices.ContainsFunc(r.spec.Streams, func(s platform.Stream) bool { return s.Name == f.Stream }) {
+		return ads.Record{Problem: &ads.Problem{
+			EntityID: f.EntityID, Code: "no_stream", Message: fmt.Sprintf("%s gives no %s here: this cannot be tried alone", r.spec.Name, f.Stream),
+			Hint: "drop it; a sync keeps a new failure where there is reason to",
+		}}
+	}
+	rec := dec.Decode(platform.Task{Account: ads.Account{ID: f.Account}, Stream: f.Stream, RunID: r.id}, f.Raw)
+	if rec.Problem != nil {
+		rec.Problem.EntityID = f.EntityID
+	}
+	return rec
 }
 
 func (r *run) followUps(stream string) bool {
@@ -481,7 +513,7 @@ func (r *run) settle(ctx context.Context) error {
 						reasons = append(reasons, f.Message)
 					}
 				}
-				if !l.clean() || st.Failed > 0 && !s.FollowUps {
+				if !l.clean() || st.Failed > st.Held && !s.FollowUps {
 					continue
 				}
 				if err := r.sweep(ctx, st, s, account, l); err != nil {
@@ -494,6 +526,12 @@ func (r *run) settle(ctx context.Context) error {
 	r.com.st = st
 	r.com.mu.Unlock()
 	f := r.figuresNow()
+	if st.Held > 0 {
+		r.note(observe.Note{
+			Level: observe.Info, Code: "held", Message: fmt.Sprintf("%d of %d failed were not tried: their next try is not due, or they are no longer tried by themselves", st.Held, f.Failed),
+			Hint: "adsync failures retry tries them now",
+		})
+	}
 	if f.Failed > 0 {
 		reasons = append(reasons, fmt.Sprintf("%d of %d failed and are kept for retry", f.Failed, f.Listed))
 	}

@@ -22,7 +22,8 @@ type state struct {
 	Listed    int64               `json:"listed"` // usable records, each once in the run
 	Written   int64               `json:"written"`
 	Unchanged int64               `json:"unchanged"`
-	Failed    int64               `json:"failed"` // items that failed, and records that the database refused
+	Failed    int64               `json:"failed"` // items that failed or are held, and records that the database refused
+	Held      int64               `json:"held"`
 	Removed   int64               `json:"removed"`
 	Pages     int64               `json:"pages"`
 	Earlier   ads.Figures         `json:"earlier"` // requests, throttled, retries and waited of earlier lives

@@ -68,6 +68,15 @@ func TestStatus(t *testing.T) {
 	}
 }
 
+func written(t *testing.T, doc Failures) string {
+	t.Helper()
+	var b strings.Builder
+	if err := doc.Write(&b, noon); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
 func TestFailures(t *testing.T) {
 	doc := NewFailures([]store.Failure{{
 		ID: 7, Ref: acme, Stream: "campaigns", EntityID: "campaign_7\x1b[2J", Class: ads.ClassPermanent, Message: strings.Repeat("long ", 100), Attempts: 5,
@@ -90,6 +99,29 @@ func TestFailures(t *testing.T) {
 	}
 	if f := back["failures"][0]; f["entity_id"] != "campaign_7\x1b[2J" || f["hint"] != nil || f["last_failed_at"] != "2026-03-04T11:50:00Z" {
 		t.Errorf("%v", f)
+	}
+	if f := back["failures"][0]; f["next_retry_at"] != nil {
+		t.Errorf("%v", f)
+	}
+	if got := written(t, doc); !strings.Contains(got, "not by itself") || !strings.HasSuffix(got, "1 of them is no longer tried by itself; `adsync failures retry` tries it.\n") {
+		t.Errorf("%s", got)
+	}
+	for _, tt := range []struct {
+		f    store.Failure
+		want string
+	}{
+		{store.Failure{Class: ads.ClassTransient, NextRetryAt: noon.Add(90 * time.Minute)}, "in 90 min"},
+		{store.Failure{Class: ads.ClassTransient, NextRetryAt: noon}, "due"},
+		{store.Failure{Class: ads.ClassBadRecord}, "when listed"},
+		{store.Failure{Class: ads.ClassPermanent, ResolvedAt: noon}, "resolved"},
+	} {
+		if got := written(t, NewFailures([]store.Failure{tt.f})); !strings.Contains(got, tt.want) || strings.Contains(got, "of them") {
+			t.Errorf("want %s: %s", tt.want, got)
+		}
+	}
+	gone := store.Failure{Class: ads.ClassPermanent}
+	if got := written(t, NewFailures([]store.Failure{gone, gone})); !strings.HasSuffix(got, "2 of them are no longer tried by themselves; `adsync failures retry` tries them.\n") {
+		t.Errorf("%s", got)
 	}
 	b.Reset()
 	if err := NewFailures(nil).Write(&b, noon); err != nil || b.String() != "No failures.\n" {

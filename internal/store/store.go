@@ -146,6 +146,7 @@ type Commit struct {
 	Platform string    // of Accounts; Listed names its own
 	Stamp    time.Time // becomes synced_at, and changed_at where something changed; never earlier than one before it in the run
 
+	Unhold   bool          // first of all, items that are held wait again
 	Accounts []ads.Account // become rows of accounts, first_seen_at kept
 	Listed   *Listed       // records of one or more pages
 	Done     []int64       // Seq of items whose own call succeeded: each becomes a row of the stream's table
@@ -158,13 +159,17 @@ type Commit struct {
 
 // Listed are records as a listing gave them; ids are unique within one commit.
 type Listed struct {
-	Platform  string
-	Records   []ads.Entity
-	Direct    bool      // write them to the stream's table; otherwise they become items that wait for their own call
-	FirstSeq  int64     // items: Seq of the first record, counting up
-	Pass      int       // of the listing, from 1
-	RunStart  time.Time // direct: a row with synced_at at or after it was written by this run …
-	PassStart time.Time // … and by this pass
+	Platform string
+	Records  []ads.Entity
+	// HoldFailed keeps back records whose own calls have failed before and are not due for another try by Stamp, or no longer tried by themselves:
+	// they become items that Pending does not give. A record that is an item of this run already stays what it is, and a failure of class
+	// bad_record holds nothing: no call of its own is to blame. What is held counts as listed, so Sweep takes neither it nor its failure for gone.
+	HoldFailed bool
+	Direct     bool      // write them to the stream's table; otherwise they become items that wait for their own call
+	FirstSeq   int64     // items: Seq of the first record, counting up
+	Pass       int       // of the listing, from 1
+	RunStart   time.Time // direct: a row with synced_at at or after it was written by this run …
+	PassStart  time.Time // … and by this pass
 	// MaybeSeen are the indexes of records that may have come before in this run; the others surely have not. AllMaybeSeen: any may have.
 	MaybeSeen    []int
 	AllMaybeSeen bool
@@ -179,7 +184,14 @@ type ItemFailure struct {
 	Hint      string
 	RequestID string
 	Attempts  int
-	RetryAt   ads.Opt[time.Time]
+	Backoff   Backoff
+}
+
+// Backoff says when a failed item is worth another try by itself: as long after it has failed as its failure is old, but at least First and
+// at most Most later, so that the wait doubles from try to try. Once its failure has seen Limit attempts, never. The zero Backoff is never.
+type Backoff struct {
+	First, Most time.Duration
+	Limit       int64
 }
 
 // Result is what a commit did.
@@ -188,6 +200,8 @@ type Result struct {
 	SeenInPass int64 // of them in this pass
 	Written    int64 // rows written to the stream's table, of records not written before in this run
 	Unchanged  int64 // of them without any change but in lifetime figures
+	Held       int64 // records that became items which are held
+	Unheld     int64 // items that were held and wait again
 	Rejected   int64 // records that the database refused one by one; kept as failures of class bad_record
 	// RejectedReason is the first refusal in words.
 	RejectedReason string

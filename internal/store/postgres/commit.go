@@ -73,8 +73,11 @@ func (s *Store) disbelieve(l store.Lease, c *store.Commit, err error) bool {
 func (s *Store) commit(ctx context.Context, l store.Lease, t *commit) error {
 	c := t.c
 	listed := c.Listed
+	if listed != nil && len(listed.Records) == 0 {
+		listed = nil
+	}
 	writes := listed != nil || len(c.Done) > 0 || len(c.Failed) > 0 || len(c.Problems) > 0
-	if writes {
+	if listed != nil || len(c.Done) > 0 {
 		var err error
 		if t.table, err = common.EntityTable(c.Stream); err != nil {
 			return err
@@ -155,6 +158,13 @@ func (s *Store) commit(ctx context.Context, l store.Lease, t *commit) error {
 }
 
 func (t *commit) apply(ctx context.Context) error {
+	if t.c.Unhold {
+		tag, err := t.conn.Exec(ctx, "UPDATE adsync_items SET state = 0 WHERE run_no = $1 AND state = $2", t.no, itemHeld)
+		if err != nil {
+			return err
+		}
+		t.res.Unheld = tag.RowsAffected()
+	}
 	if err := t.accounts(ctx); err != nil {
 		return err
 	}
@@ -211,15 +221,21 @@ func (t *commit) fail(ctx context.Context, fs []common.Failure) error {
 		if f.Raw != nil {
 			raw = string(f.Raw)
 		}
+		var next any
+		if at := common.NextTry(f.Backoff, t.stamp, t.stamp, f.Attempts); !at.IsZero() {
+			next = common.Micro(at)
+		}
 		b.Queue(`INSERT INTO failures AS t (client_id, connection, account_id, stream, entity_id, class, code, message, hint, request_id, attempts,
 				first_failed_at, last_failed_at, next_retry_at, raw)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12, $13, $14)
 			ON CONFLICT (client_id, connection, account_id, stream, entity_id) WHERE resolved_at IS NULL DO UPDATE SET
 				class = excluded.class, code = excluded.code, message = excluded.message, hint = excluded.hint, request_id = excluded.request_id,
-				attempts = t.attempts + excluded.attempts, last_failed_at = excluded.last_failed_at, next_retry_at = excluded.next_retry_at,
+				attempts = t.attempts + excluded.attempts, last_failed_at = excluded.last_failed_at,
+				next_retry_at = CASE WHEN t.attempts + excluded.attempts < $15
+					THEN excluded.last_failed_at + least(greatest(excluded.last_failed_at - t.first_failed_at, $16::interval), $17::interval) END,
 				raw = coalesce(excluded.raw, t.raw)`,
 			t.ref.ClientID, t.ref.Connection, t.c.Account, t.c.Stream, f.EntityID, string(f.Class), orNull(f.Code), ads.Text(f.Message), orNull(f.Hint), orNull(f.RequestID),
-			f.Attempts, t.stamp, optTime(f.RetryAt), raw)
+			f.Attempts, t.stamp, next, raw, f.Backoff.Limit, f.Backoff.First, f.Backoff.Most)
 	}
 	return send(ctx, t.conn, b)
 }

@@ -15,14 +15,15 @@ import (
 const (
 	itemDone   = 1
 	itemFailed = 2
+	itemHeld   = 3
 )
 
-// itemSQL keeps listed records until their own calls. Listed again, a waiting item takes the newer values and keeps its place; one that is
-// done or has failed stays so.
+// itemSQL keeps listed records until their own calls. Listed again, an item that waits or is held takes the newer values and keeps its place;
+// one that is done or has failed stays so.
 var itemSQL = func() string {
 	var set strings.Builder
 	for _, c := range append([]string{"platform"}, strings.Split(entityColumns, ", ")[1:]...) {
-		set.WriteString(", " + c + " = CASE WHEN t.state = 0 THEN excluded." + c + " ELSE t." + c + " END")
+		set.WriteString(", " + c + " = CASE WHEN t.state IN (0, 3) THEN excluded." + c + " ELSE t." + c + " END")
 	}
 	source := strings.Replace(arraySource, ") AS a (", ") WITH ORDINALITY AS a (", 1)
 	source = source[:len(source)-1] + ", n)"
@@ -62,13 +63,29 @@ func (t *commit) items(ctx context.Context, l *store.Listed) error {
 		}
 		return nil
 	}
-	if !t.careful {
-		return write(0, len(l.Records))
+	var err error
+	if t.careful {
+		err = t.narrow(ctx, 0, len(l.Records), write, func(i int, err error) error {
+			return t.refuse(ctx, l.Records[i].ID, l.Records[i].Raw, err)
+		})
+	} else {
+		err = write(0, len(l.Records))
 	}
-	return t.narrow(ctx, 0, len(l.Records), write, func(i int, err error) error {
-		return t.refuse(ctx, l.Records[i].ID, l.Records[i].Raw, err)
-	})
+	if err != nil || !l.HoldFailed || !t.open {
+		return err
+	}
+	tag, err := t.conn.Exec(ctx, holdSQL, t.no, l.FirstSeq, t.ref.ClientID, t.ref.Connection, t.c.Account, t.c.Stream, t.stamp)
+	t.res.Held = tag.RowsAffected()
+	return err
 }
+
+// holdSQL holds the items of this commit whose failures are not due. It asks once for each item: there may be many more failures.
+// An id that is too long to stand in a failure as it is holds nothing.
+const holdSQL = `WITH listed AS MATERIALIZED (SELECT seq, id FROM adsync_items WHERE run_no = $1 AND seq >= $2 AND account_id = $5 AND stream = $6 AND state = 0)
+	UPDATE adsync_items i SET state = 3 FROM listed CROSS JOIN LATERAL (SELECT 1 FROM failures f WHERE f.client_id = $3 AND f.connection = $4
+		AND f.account_id = $5 AND f.stream = $6 AND f.entity_id = listed.id AND f.resolved_at IS NULL AND f.class <> '` + string(ads.ClassBadRecord) + `'
+		AND (f.next_retry_at IS NULL OR f.next_retry_at > $7) LIMIT 1) AS not_due
+	WHERE i.run_no = $1 AND i.seq = listed.seq`
 
 // doneSQL makes rows of items.
 func doneSQL(table string) string {
@@ -190,7 +207,7 @@ func (t *commit) failed(ctx context.Context) error {
 		}
 		fs = append(fs, common.Failure{
 			EntityID: common.EntityID(e.ID), Class: f.Class, Code: f.Code, Message: f.Message, Hint: f.Hint, RequestID: f.RequestID,
-			Attempts: int64(f.Attempts), RetryAt: f.RetryAt, Raw: common.CutRaw(e.Raw),
+			Attempts: int64(f.Attempts), Backoff: f.Backoff, Raw: common.CutRaw(e.Raw),
 		})
 		seqs = append(seqs, f.Seq)
 	}

@@ -154,12 +154,5 @@ func timeOrNull(t time.Time) any {
 	return common.Micro(t)
 }
 
-func optTime(t ads.Opt[time.Time]) any {
-	if !t.Set {
-		return nil
-	}
-	return timeOrNull(t.Value)
-}
-
 // noRow says that a query found nothing, where that is no failure.
 func noRow(err error) bool { return errors.Is(err, pgx.ErrNoRows) }

@@ -62,8 +62,11 @@ func (s *Store) Sweep(ctx context.Context, l store.Lease, w store.Sweep) (store.
 				ON CONFLICT (run_no, account_id, stream) DO UPDATE SET marked = t.marked + excluded.marked`, no, w.Account, w.Stream, gone)
 		}
 		res.Marked = res.Gone
-		b.Queue(`UPDATE failures SET resolved_at = $5 WHERE client_id = $1 AND connection = $2 AND account_id = $3 AND stream = $4
-			AND resolved_at IS NULL AND last_failed_at < $6`, l.Ref.ClientID, l.Ref.Connection, w.Account, w.Stream, stamp, common.Micro(w.RunStart))
+		// What is held was listed, and has not been tried.
+		b.Queue(`UPDATE failures f SET resolved_at = $5 WHERE client_id = $1 AND connection = $2 AND account_id = $3 AND stream = $4
+			AND resolved_at IS NULL AND last_failed_at < $6 AND NOT EXISTS (SELECT 1 FROM adsync_items i WHERE i.run_no = $7 AND i.account_id = $3 AND i.stream = $4
+				AND i.id = f.entity_id AND i.state = $8 AND i.pass = $9)`,
+			l.Ref.ClientID, l.Ref.Connection, w.Account, w.Stream, stamp, common.Micro(w.RunStart), no, itemHeld, w.Pass)
 		b.Queue("UPDATE adsync_locks SET last_stamp = greatest(last_stamp, $3::timestamptz) WHERE client_id = $1 AND connection = $2", l.Ref.ClientID, l.Ref.Connection, stamp)
 		b.Queue("COMMIT")
 		return send(ctx, c, b)

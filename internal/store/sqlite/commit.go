@@ -71,15 +71,28 @@ func (s *Store) Commit(ctx context.Context, l store.Lease, c *store.Commit) (sto
 }
 
 func (t *commit) apply() error {
+	if t.c.Unhold {
+		n, err := t.exec("UPDATE adsync_items SET state = 0 WHERE run_no = ? AND state = ?", t.no, itemHeld)
+		if err != nil {
+			return err
+		}
+		t.res.Unheld = n
+	}
 	if err := t.accounts(); err != nil {
 		return err
 	}
-	if t.c.Listed == nil && len(t.c.Done) == 0 && len(t.c.Failed) == 0 && len(t.c.Problems) == 0 {
+	listed := t.c.Listed
+	if listed != nil && len(listed.Records) == 0 {
+		listed = nil
+	}
+	if listed == nil && len(t.c.Done) == 0 && len(t.c.Failed) == 0 && len(t.c.Problems) == 0 {
 		return nil
 	}
 	var err error
-	if t.table, err = common.EntityTable(t.c.Stream); err != nil {
-		return err
+	if listed != nil || len(t.c.Done) > 0 {
+		if t.table, err = common.EntityTable(t.c.Stream); err != nil {
+			return err
+		}
 	}
 	var n int64
 	err = t.query("SELECT 1 FROM failures WHERE client_id = ? AND connection = ? AND account_id = ? AND stream = ? AND resolved_at IS NULL LIMIT 1", scanOne(&n), t.ref.ClientID, t.ref.Connection, t.c.Account, t.c.Stream)
@@ -87,11 +100,11 @@ func (t *commit) apply() error {
 		return err
 	}
 	t.open = n > 0
-	if l := t.c.Listed; l != nil {
-		if l.Direct {
-			err = t.direct(l)
+	if listed != nil {
+		if listed.Direct {
+			err = t.direct(listed)
 		} else {
-			err = t.items(l)
+			err = t.items(listed)
 		}
 		if err != nil {
 			return err
@@ -137,7 +150,18 @@ func (t *commit) fail(f common.Failure) error {
 	if f.Raw != nil {
 		raw = string(f.Raw)
 	}
-	_, err := t.exec(`INSERT INTO failures (client_id, connection, account_id, stream, entity_id, class, code, message, hint, request_id, attempts,
+	last := common.Micro(t.c.Stamp)
+	first, attempts := last, f.Attempts
+	err := t.query("SELECT first_failed_at, attempts FROM failures WHERE client_id = ? AND connection = ? AND account_id = ? AND stream = ? AND entity_id = ? AND resolved_at IS NULL",
+		func(v []driver.Value) (err error) {
+			first, err = asTime(v[0])
+			attempts += asInt(v[1])
+			return err
+		}, t.ref.ClientID, t.ref.Connection, t.c.Account, t.c.Stream, f.EntityID)
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(`INSERT INTO failures (client_id, connection, account_id, stream, entity_id, class, code, message, hint, request_id, attempts,
 			first_failed_at, last_failed_at, next_retry_at, raw)
 		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12, ?13, ?14)
 		ON CONFLICT (client_id, connection, account_id, stream, entity_id) WHERE resolved_at IS NULL DO UPDATE SET
@@ -145,7 +169,7 @@ func (t *commit) fail(f common.Failure) error {
 			attempts = failures.attempts + excluded.attempts, last_failed_at = excluded.last_failed_at, next_retry_at = excluded.next_retry_at,
 			raw = coalesce(excluded.raw, failures.raw)`,
 		t.ref.ClientID, t.ref.Connection, t.c.Account, t.c.Stream, f.EntityID, string(f.Class), textOrNull(f.Code), ads.Text(f.Message), textOrNull(f.Hint), textOrNull(f.RequestID),
-		f.Attempts, t.stamp, optStamp(f.RetryAt), raw)
+		f.Attempts, t.stamp, timeOrNull(common.NextTry(f.Backoff, first, last, attempts)), raw)
 	return err
 }
 

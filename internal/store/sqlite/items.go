@@ -4,6 +4,7 @@ import (
 	"database/sql/driver"
 	"strings"
 
+	"adsync/internal/ads"
 	"adsync/internal/store"
 	"adsync/internal/store/internal/common"
 )
@@ -13,14 +14,15 @@ const (
 	itemPending = 0
 	itemDone    = 1
 	itemFailed  = 2
+	itemHeld    = 3
 )
 
-// itemSQL keeps a listed record until its own call. Listed again, a waiting item takes the newer values and keeps its place; one that is
-// done or has failed stays so.
+// itemSQL keeps a listed record until its own call. Listed again, an item that waits or is held takes the newer values and keeps its place;
+// one that is done or has failed stays so.
 var itemSQL = func() string {
 	var set strings.Builder
 	for _, c := range append([]string{"platform"}, entityColumns[1:]...) {
-		set.WriteString(", " + c + " = iif(state = 0, excluded." + c + ", " + c + ")")
+		set.WriteString(", " + c + " = iif(state IN (0, 3), excluded." + c + ", " + c + ")")
 	}
 	return "INSERT INTO adsync_items (run_no, seq, account_id, stream, pass, platform, " + strings.Join(entityColumns, ", ") + ") VALUES (?,?,?,?,?,?" +
 		strings.Repeat(",?", len(entityColumns)) + ") ON CONFLICT (run_no, account_id, stream, id) DO UPDATE SET pass = excluded.pass" + set.String()
@@ -31,10 +33,8 @@ func (t *commit) items(l *store.Listed) error {
 	if err := t.itemsBefore(l); err != nil {
 		return err
 	}
-	if len(l.Records) > 0 {
-		if _, err := t.exec("UPDATE adsync_run_state SET has_items = 1 WHERE no = ?", t.no); err != nil {
-			return err
-		}
+	if _, err := t.exec("UPDATE adsync_run_state SET has_items = 1 WHERE no = ?", t.no); err != nil {
+		return err
 	}
 	for i := range l.Records {
 		e := &l.Records[i]
@@ -48,8 +48,18 @@ func (t *commit) items(l *store.Listed) error {
 			return err
 		}
 	}
-	return nil
+	if !l.HoldFailed || !t.open {
+		return nil
+	}
+	n, err := t.exec(holdSQL, t.no, l.FirstSeq, t.ref.ClientID, t.ref.Connection, t.c.Account, t.c.Stream, t.stamp)
+	t.res.Held = n
+	return err
 }
+
+// holdSQL holds the items of this commit whose failures are not due. An id that is too long to stand in a failure as it is holds nothing.
+const holdSQL = `UPDATE adsync_items SET state = 3 WHERE run_no = ?1 AND seq >= ?2 AND account_id = ?5 AND stream = ?6 AND state = 0
+	AND EXISTS (SELECT 1 FROM failures f WHERE f.client_id = ?3 AND f.connection = ?4 AND f.account_id = ?5 AND f.stream = ?6 AND f.entity_id = adsync_items.id
+		AND f.resolved_at IS NULL AND f.class <> '` + string(ads.ClassBadRecord) + `' AND (f.next_retry_at IS NULL OR f.next_retry_at > ?7))`
 
 // itemsBefore counts the records that this run has listed before.
 func (t *commit) itemsBefore(l *store.Listed) error {
@@ -137,7 +147,7 @@ func (t *commit) failed(f *store.ItemFailure) error {
 	}
 	err = t.fail(common.Failure{
 		EntityID: common.EntityID(id), Class: f.Class, Code: f.Code, Message: f.Message, Hint: f.Hint, RequestID: f.RequestID,
-		Attempts: int64(f.Attempts), RetryAt: f.RetryAt, Raw: common.CutRaw(raw),
+		Attempts: int64(f.Attempts), Backoff: f.Backoff, Raw: common.CutRaw(raw),
 	})
 	if err != nil {
 		return err

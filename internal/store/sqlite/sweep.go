@@ -62,8 +62,10 @@ func (s *Store) Sweep(ctx context.Context, l store.Lease, w store.Sweep) (store.
 			}
 		}
 		res.Marked = res.Gone
+		// What is held was listed, and has not been tried.
 		_, err = c.exec(`UPDATE failures SET resolved_at = ?5 WHERE client_id = ?1 AND connection = ?2 AND account_id = ?3 AND stream = ?4
-			AND resolved_at IS NULL AND last_failed_at < ?6`, l.Ref.ClientID, l.Ref.Connection, w.Account, w.Stream, stamp(w.Stamp), stamp(w.RunStart))
+			AND resolved_at IS NULL AND last_failed_at < ?6 AND NOT EXISTS (SELECT 1 FROM adsync_items i WHERE i.run_no = ?7 AND i.account_id = ?3 AND i.stream = ?4
+				AND i.id = failures.entity_id AND i.state = ?8 AND i.pass = ?9)`, l.Ref.ClientID, l.Ref.Connection, w.Account, w.Stream, stamp(w.Stamp), stamp(w.RunStart), no, itemHeld, w.Pass)
 		if err != nil {
 			return err
 		}

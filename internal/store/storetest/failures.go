@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
+
+	"pgregory.net/rapid"
 
 	"adsync/internal/ads"
 	"adsync/internal/store"
@@ -89,7 +92,7 @@ func testFailures(t *testing.T, db Database) {
 	}
 	const query = "SELECT entity_id, class, code, message, hint, request_id, attempts, first_failed_at, last_failed_at, next_retry_at, resolved_at, raw FROM failures ORDER BY id"
 	list(1, 1, entities("a")...)
-	x.commit(store.Commit{Stamp: at(2), Failed: []store.ItemFailure{{Seq: 1, Class: ads.ClassTransient, Code: "http_500", Message: "down", Hint: "wait", RequestID: "q1", Attempts: 5, RetryAt: ads.Some(at(50))}}})
+	x.commit(store.Commit{Stamp: at(2), Failed: []store.ItemFailure{{Seq: 1, Class: ads.ClassTransient, Code: "http_500", Message: "down", Hint: "wait", RequestID: "q1", Attempts: 5, Backoff: store.Backoff{First: 48 * time.Second, Most: time.Hour, Limit: 6}}}})
 	wantRows(t, db, query, []string{"a", "transient", "http_500", "down", "wait", "q1", "5", text(at(2)), text(at(2)), text(at(50)), "NULL", `{"id":"a"}`})
 	x.finish(ads.Partial, at(3))
 	// It fails again: the same failure, once more.
@@ -131,6 +134,218 @@ func testFailures(t *testing.T, db Database) {
 	x.direct(at(33), entity("a"))
 	wantRows(t, db, "SELECT count(*) FROM failures WHERE entity_id = 'a' AND resolved_at IS NULL", []string{"0"})
 	x.finish(ads.Partial, at(34))
+}
+
+// The wait before the next try grows with the age of the failure, between its bounds, and there is none once the attempts of its whole life
+// have reached the limit, however they came.
+func testBackoff(t *testing.T, db Database) {
+	s := open(t, db)
+	n := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		n++
+		ref := ads.Ref{ClientID: fmt.Sprint("client", n), Connection: "c"}
+		now := at(0)
+		var first time.Time
+		attempts := int64(0)
+		for try := range rapid.IntRange(1, 8).Draw(rt, "tries") {
+			now = now.Add(time.Duration(rapid.Int64Range(1, int64(3*time.Hour/time.Microsecond)).Draw(rt, "pause")) * time.Microsecond)
+			x := begin(t, s, ref, newRun(fmt.Sprintf("%d.%d", n, try), now))
+			l := x.listedDirect(entity("a"))
+			l.Direct, l.FirstSeq = false, 1
+			x.commit(store.Commit{Stamp: now, Listed: l})
+			b := store.Backoff{
+				First: time.Duration(rapid.IntRange(0, 60).Draw(rt, "first")) * time.Minute, Most: time.Duration(rapid.IntRange(0, 600).Draw(rt, "most")) * time.Minute,
+				Limit: rapid.Int64Range(0, 30).Draw(rt, "limit"),
+			}
+			made := rapid.IntRange(1, 5).Draw(rt, "attempts")
+			x.commit(store.Commit{Stamp: now, Failed: []store.ItemFailure{{Seq: 1, Class: ads.ClassTransient, Message: "m", Attempts: made, Backoff: b}}})
+			x.finish(ads.Partial, now)
+			if try == 0 {
+				first = now
+			}
+			attempts += int64(made)
+			want := "NULL"
+			if attempts < b.Limit {
+				wait := now.Sub(first)
+				if wait < b.First {
+					wait = b.First
+				}
+				if wait > b.Most {
+					wait = b.Most
+				}
+				want = text(now.Add(wait))
+			}
+			wantRows(t, db, "SELECT next_retry_at, attempts, first_failed_at, last_failed_at FROM failures WHERE client_id = '"+ref.ClientID+"'", []string{want, fmt.Sprint(attempts), text(first), text(now)})
+		}
+	})
+}
+
+// With a wait that is kept to, a failure is tried by itself some ten times before its wait has grown to a day, and once a day after that.
+func testBackoffDoubles(t *testing.T, db Database) {
+	s := open(t, db)
+	b := store.Backoff{First: 15 * time.Minute, Most: 24 * time.Hour, Limit: 1000}
+	now, wait := at(0), time.Duration(0)
+	for try := range 12 {
+		x := begin(t, s, acme, newRun(fmt.Sprint("r", try), now))
+		l := x.listedDirect(entity("a"))
+		l.Direct, l.FirstSeq = false, 1
+		x.commit(store.Commit{Stamp: now, Listed: l})
+		x.commit(store.Commit{Stamp: now, Failed: []store.ItemFailure{{Seq: 1, Class: ads.ClassTransient, Message: "m", Attempts: 1, Backoff: b}}})
+		x.finish(ads.Partial, now)
+		last := wait
+		for f, err := range s.Failures(testContext(t), store.FailureFilter{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			wait = f.NextRetryAt.Sub(now)
+		}
+		switch {
+		case try == 0 && wait != 15*time.Minute, try == 1 && wait != 15*time.Minute, try > 1 && wait != min(2*last, 24*time.Hour):
+			t.Errorf("after try %d: %s after %s", try+1, wait, last)
+		}
+		now = now.Add(wait)
+	}
+	if wait != 24*time.Hour {
+		t.Errorf("at last %s", wait)
+	}
+}
+
+// What has failed and is not due is listed, and not given to be tried; nothing that is said about it changes.
+func testHeld(t *testing.T, db Database) {
+	s := open(t, db)
+	ctx := testContext(t)
+	x := begin(t, s, acme, newRun("r1", at(0)))
+	listAt := func(second, pass int, first int64, hold bool, ids ...string) store.Result {
+		t.Helper()
+		l := x.listedDirect(entities(ids...)...)
+		l.Direct, l.FirstSeq, l.Pass, l.HoldFailed = false, first, pass, hold
+		return x.commit(store.Commit{Stamp: at(second), Listed: l})
+	}
+	listAt(1, 1, 1, false, "soon", "later", "poison", "bad", "good", "back")
+	minute := store.Backoff{First: time.Minute, Most: time.Minute, Limit: 100}
+	hour := store.Backoff{First: time.Hour, Most: time.Hour, Limit: 100}
+	x.commit(store.Commit{
+		Stamp: at(2), Done: []int64{5},
+		Failed: []store.ItemFailure{
+			{Seq: 1, Class: ads.ClassTransient, Message: "m", Attempts: 1, Backoff: minute},
+			{Seq: 2, Class: ads.ClassTransient, Message: "m", Attempts: 1, Backoff: hour},
+			{Seq: 3, Class: ads.ClassPermanent, Message: "m", Attempts: 9, Backoff: store.Backoff{First: time.Minute, Most: time.Hour, Limit: 9}},
+			{Seq: 6, Class: ads.ClassTransient, Message: "m", Attempts: 1, Backoff: hour},
+		},
+		Problems: []ads.Problem{{EntityID: "bad", Message: "m"}},
+	})
+	x.commit(store.Commit{Stamp: at(2), Done: []int64{4}})
+	x.commit(store.Commit{Stamp: at(2), Problems: []ads.Problem{{EntityID: "bad", Message: "m"}}})
+	x.finish(ads.Partial, at(3))
+	const failures = "SELECT entity_id, attempts, last_failed_at, next_retry_at, resolved_at FROM failures WHERE resolved_at IS NULL ORDER BY entity_id"
+	before := db.Rows(t, failures)
+	if len(before) != 5 {
+		t.Fatalf("%q", before)
+	}
+	x = begin(t, s, acme, newRun("r2", at(100)))
+	wantResult(t, listAt(101, 1, 1, true, "later", "soon", "poison"), store.Result{Held: 2})
+	wantResult(t, listAt(102, 1, 4, true, "bad", "good", "fresh"), store.Result{})
+	if got := ids(x.pending()); got != "soon bad good fresh" {
+		t.Errorf("pending %q", got)
+	}
+	// Another account's and another stream's are others.
+	l := x.listedDirect(entities("later", "poison")...)
+	l.Direct, l.FirstSeq, l.HoldFailed = false, 7, true
+	wantResult(t, x.commit(store.Commit{Stamp: at(103), Account: "acc2", Listed: l}), store.Result{})
+	// Listed again, in this pass and the next, with or without: each stays what it is, and is counted once.
+	wantResult(t, listAt(104, 1, 9, true, "poison", "soon"), store.Result{SeenInRun: 2, SeenInPass: 2})
+	wantResult(t, listAt(105, 1, 11, false, "poison"), store.Result{SeenInRun: 1, SeenInPass: 1})
+	x.release()
+	x = begin(t, s, acme, newRun("r3", at(106)))
+	if !x.run.Resumed || x.run.Pending != 6 {
+		t.Errorf("%+v", x.run)
+	}
+	wantResult(t, listAt(107, 2, 12, true, "later", "poison", "soon", "bad", "good", "fresh"), store.Result{SeenInRun: 6})
+	// Calls and failures of theirs are of nobody.
+	wantResult(t, x.commit(store.Commit{Stamp: at(108), Done: []int64{1}, Failed: []store.ItemFailure{{Seq: 3, Class: ads.ClassPermanent, Message: "m", Attempts: 1}}}), store.Result{})
+	wantRows(t, db, failures, before...)
+	// A sweep takes neither the row nor the failure of what is held for gone; of what is listed no more it does.
+	x.commit(store.Commit{Stamp: at(109), Done: []int64{2, 4, 5, 6}})
+	x.commit(store.Commit{Stamp: at(109), Account: "acc2", Done: []int64{7, 8}})
+	db.Exec(t, "UPDATE campaigns SET account_id = 'acc' WHERE id = 'later'") // as if it had succeeded once, before it failed
+	if got := x.sweep(store.Sweep{Pass: 2, Stamp: at(110), MaxShare: 1}); got != (store.SweepResult{Present: 5}) {
+		t.Errorf("%+v", got)
+	}
+	wantRows(t, db, "SELECT entity_id FROM failures WHERE resolved_at IS NULL ORDER BY entity_id", []string{"later"}, []string{"poison"})
+	x.finish(ads.Partial, at(111))
+	// Not listed any more in the pass that counts: it is gone.
+	x = begin(t, s, acme, newRun("r4", at(200)))
+	wantResult(t, listAt(201, 1, 1, true, "later", "poison"), store.Result{Held: 2})
+	renamed := entity("later")
+	renamed.Name = "renamed"
+	l = x.listedDirect(renamed)
+	l.Direct, l.FirstSeq, l.Pass, l.HoldFailed = false, 3, 2, true
+	wantResult(t, x.commit(store.Commit{Stamp: at(202), Listed: l}), store.Result{SeenInRun: 1})
+	x.sweep(store.Sweep{Pass: 2, Stamp: at(203), MaxShare: 1})
+	wantRows(t, db, "SELECT entity_id FROM failures WHERE resolved_at IS NULL", []string{"later"})
+	// Somebody asks for all: what is held waits again, with the values of the last listing, and only that.
+	wantResult(t, x.commit(store.Commit{Stamp: at(204), Unhold: true}), store.Result{Unheld: 2})
+	wantResult(t, x.commit(store.Commit{Stamp: at(205), Unhold: true}), store.Result{})
+	if got := ids(x.pending()); got != "later poison" {
+		t.Errorf("pending %q", got)
+	}
+	wantResult(t, listAt(206, 2, 4, true, "poison"), store.Result{SeenInRun: 1})
+	wantResult(t, x.commit(store.Commit{Stamp: at(207), Done: []int64{1, 2}}), store.Result{Written: 2})
+	wantRows(t, db, "SELECT count(*) FROM failures WHERE resolved_at IS NULL", []string{"0"})
+	wantRows(t, db, "SELECT id, name, raw FROM campaigns WHERE account_id = 'acc' AND id IN ('later', 'poison') ORDER BY id",
+		[]string{"later", "renamed", `{"id":"later"}`}, []string{"poison", "Campaign poison", `{"id":"poison"}`})
+	x.finish(ads.Complete, at(208))
+	// What is due by the time of a commit is not held, even a moment after.
+	x = begin(t, s, acme, newRun("r5", at(300)))
+	listAt(301, 1, 1, true, "edge")
+	x.commit(store.Commit{Stamp: at(302), Failed: []store.ItemFailure{{Seq: 1, Class: ads.ClassDenied, Message: "m", Attempts: 1, Backoff: minute}}})
+	x.finish(ads.Partial, at(303))
+	for i, want := range []int64{1, 0} {
+		x = begin(t, s, acme, newRun(fmt.Sprint("edge", i), at(310+i)))
+		l := x.listedDirect(entity("edge"))
+		l.Direct, l.FirstSeq, l.HoldFailed = false, 1, true
+		wantResult(t, x.commit(store.Commit{Stamp: at(362).Add(time.Duration(i-1) * time.Microsecond), Listed: l}), store.Result{Held: want})
+		x.finish(ads.Partial, at(363+i))
+	}
+	if refs, err := s.DueRetries(ctx, at(362), 10); err != nil || len(refs) != 1 {
+		t.Errorf("%v, %v", refs, err)
+	}
+}
+
+// Many at once, and the database refuses some of them one by one: every record is one of held, waiting, or refused.
+func testHeldMany(t *testing.T, db Database) {
+	s := open(t, db)
+	db.Exec(t, "CREATE UNIQUE INDEX unplanned ON adsync_items (run_no, name) WHERE name LIKE 'double%'")
+	db.Exec(t, `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+		INSERT INTO failures (client_id, connection, account_id, stream, entity_id, class, message, attempts, first_failed_at, last_failed_at)
+		SELECT 'acme', 'adplatform', 'acc', 'campaigns', 'e' || i, CASE WHEN i % 7 = 0 THEN 'bad_record' ELSE 'transient' END, 'm', 1, '`+text(at(0))+"', '"+text(at(0))+"' FROM n WHERE i % 2 = 0")
+	for run, doubles := range []bool{false, true} {
+		x := begin(t, s, acme, newRun(fmt.Sprint("r", run), at(run*10)))
+		var records []ads.Entity
+		held, refused := int64(0), int64(0)
+		for i := 1; i <= 3000; i++ {
+			e := entity(fmt.Sprint("e", i))
+			switch {
+			case doubles && (i == 6 || i == 1500 || i == 2999 || i == 9):
+				e.Name = "double"
+				if i != 6 {
+					refused++
+					break
+				}
+				fallthrough
+			case i%2 == 0 && i%7 != 0:
+				held++
+			}
+			records = append(records, e)
+		}
+		l := x.listedDirect(records...)
+		l.Direct, l.FirstSeq, l.HoldFailed = false, 1, true
+		res := x.commit(store.Commit{Stamp: at(run*10 + 1), Listed: l})
+		res.RejectedReason = ""
+		wantResult(t, res, store.Result{Held: held, Rejected: refused})
+		wantRows(t, db, "SELECT count(*) FROM adsync_items i JOIN adsync_run_state s ON s.no = i.run_no WHERE s.open AND i.state = 0", []string{fmt.Sprint(3000 - held - refused)})
+		x.finish(ads.Partial, at(run*10+2))
+	}
 }
 
 // Connections come once, in the order in which their next try is due, however much they have failed at.
@@ -190,7 +405,7 @@ func testFailureFilters(t *testing.T, db Database) {
 		l.Direct, l.FirstSeq = false, 1
 		x.commit(store.Commit{Stamp: at(n*10 + 2), Listed: l})
 		x.commit(store.Commit{Stamp: at(n*10 + 3), Failed: []store.ItemFailure{
-			{Seq: 1, Class: ads.ClassTransient, Code: "http_500", Message: "m", RequestID: "q", Attempts: 3, RetryAt: ads.Some(at(99))},
+			{Seq: 1, Class: ads.ClassTransient, Code: "http_500", Message: "m", RequestID: "q", Attempts: 3, Backoff: store.Backoff{First: time.Duration(99-n*10-3) * time.Second, Most: time.Hour, Limit: 100}},
 			{Seq: 2, Class: ads.ClassPermanent, Message: "m", Attempts: 1},
 		}})
 		x.finish(ads.Partial, at(n*10+4))

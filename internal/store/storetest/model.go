@@ -23,14 +23,21 @@ type modelRow struct {
 type modelItem struct {
 	id, name string
 	pass     int
-	state    int // 0 waits, 1 done, 2 failed
+	state    int // 0 waits, 1 done, 2 failed, 3 held
+}
+
+// modelFailure is an open failure.
+type modelFailure struct {
+	first, last, next time.Time // next zero: never
+	attempts          int
+	badRecord         bool
 }
 
 // model is what a run does, kept in maps.
 type model struct {
 	rows   map[string]*modelRow
 	items  map[int64]*modelItem
-	open   map[string]int // open failures: attempts
+	open   map[string]*modelFailure
 	direct bool
 	pass   int
 	start  time.Time // of the run
@@ -54,7 +61,24 @@ func (m *model) write(id, name string) (unchanged bool) {
 	return unchanged
 }
 
-func (m *model) list(records []ads.Entity) (res store.Result) {
+// modelBackoff gives a failure up at its third time.
+var modelBackoff = store.Backoff{First: time.Minute, Most: 3 * time.Minute, Limit: 9}
+
+// fail is another time that a record failed.
+func (m *model) fail(id string, attempts int, badRecord bool) {
+	f := m.open[id]
+	if f == nil {
+		f = &modelFailure{first: m.now}
+		m.open[id] = f
+	}
+	f.last, f.next, f.badRecord = m.now, time.Time{}, badRecord
+	f.attempts += attempts
+	if !badRecord && f.attempts < 9 {
+		f.next = m.now.Add(min(max(m.now.Sub(f.first), time.Minute), 3*time.Minute))
+	}
+}
+
+func (m *model) list(records []ads.Entity, hold bool) (res store.Result) {
 	for _, e := range records {
 		seq := m.next
 		m.next++
@@ -83,7 +107,12 @@ func (m *model) list(records []ads.Entity) (res store.Result) {
 			}
 		}
 		if it == nil {
-			m.items[seq] = &modelItem{id: e.ID, name: e.Name, pass: m.pass}
+			it = &modelItem{id: e.ID, name: e.Name, pass: m.pass}
+			m.items[seq] = it
+			if f := m.open[e.ID]; hold && f != nil && !f.badRecord && (f.next.IsZero() || f.next.After(m.now)) {
+				it.state = 3
+				res.Held++
+			}
 			continue
 		}
 		res.SeenInRun++
@@ -91,7 +120,7 @@ func (m *model) list(records []ads.Entity) (res store.Result) {
 			res.SeenInPass++
 		}
 		it.pass = m.pass
-		if it.state == 0 {
+		if it.state == 0 || it.state == 3 {
 			it.name = e.Name
 		}
 	}
@@ -105,7 +134,7 @@ func testModel(t *testing.T, db Database) {
 	rapid.Check(t, func(rt *rapid.T) {
 		n++
 		ref := ads.Ref{ClientID: fmt.Sprint("client", n), Connection: "c"}
-		m := &model{rows: map[string]*modelRow{}, open: map[string]int{}, now: at(0)}
+		m := &model{rows: map[string]*modelRow{}, open: map[string]*modelFailure{}, now: at(0)}
 		var x *session
 		runs := 0
 		beginRun := func(fresh bool) {
@@ -140,11 +169,12 @@ func testModel(t *testing.T, db Database) {
 					e.Name = rapid.SampledFrom([]string{"x", "y"}).Draw(rt, "name")
 					records = append(records, e)
 				}
-				m.now = m.now.Add(time.Millisecond)
+				m.now = m.now.Add(rapid.SampledFrom([]time.Duration{time.Millisecond, 30 * time.Second, 2 * time.Minute}).Draw(rt, "pause"))
 				l := x.listedDirect(records...)
 				l.Direct, l.FirstSeq, l.Pass, l.PassStart = m.direct, m.next, m.pass, m.passAt
+				l.HoldFailed = rapid.Bool().Draw(rt, "hold")
 				got := x.commit(store.Commit{Stamp: m.now, Listed: l})
-				if want := m.list(records); got != want {
+				if want := m.list(records, l.HoldFailed); got != want {
 					rt.Fatalf("list: %+v, want %+v", got, want)
 				}
 			},
@@ -176,8 +206,27 @@ func testModel(t *testing.T, db Database) {
 				seq := rapid.SampledFrom(w).Draw(rt, "seq")
 				m.now = m.now.Add(time.Millisecond)
 				m.items[seq].state = 2
-				m.open[m.items[seq].id] += 3
-				x.commit(store.Commit{Stamp: m.now, Failed: []store.ItemFailure{{Seq: seq, Class: ads.ClassTransient, Message: "m", Attempts: 3}}})
+				m.fail(m.items[seq].id, 3, false)
+				x.commit(store.Commit{Stamp: m.now, Failed: []store.ItemFailure{{Seq: seq, Class: ads.ClassTransient, Message: "m", Attempts: 3, Backoff: modelBackoff}}})
+			},
+			"problem": func(rt *rapid.T) {
+				id := id.Draw(rt, "id")
+				m.now = m.now.Add(time.Millisecond)
+				m.fail(id, 1, true)
+				x.commit(store.Commit{Stamp: m.now, Problems: []ads.Problem{{EntityID: id, Message: "m"}}})
+			},
+			"unhold": func(rt *rapid.T) {
+				m.now = m.now.Add(time.Millisecond)
+				var want store.Result
+				for _, it := range m.items {
+					if it.state == 3 {
+						it.state = 0
+						want.Unheld++
+					}
+				}
+				if got := x.commit(store.Commit{Stamp: m.now, Unhold: true}); got != want {
+					rt.Fatalf("unhold: %+v, want %+v", got, want)
+				}
 			},
 			"next pass": func(*rapid.T) {
 				m.pass++
@@ -217,7 +266,7 @@ func testModel(t *testing.T, db Database) {
 					for _, r := range gone {
 						r.removed, r.changed = ads.Some(m.now), m.now
 					}
-					m.open = sameRunOnly(m)
+					m.resolveUnmet()
 				}
 				got := x.sweep(store.Sweep{Direct: m.direct, Pass: m.pass, PassStart: m.passAt, Stamp: m.now, MaxShare: share})
 				if got != want {
@@ -241,21 +290,17 @@ func testModel(t *testing.T, db Database) {
 	})
 }
 
-// sameRunOnly is what a sweep leaves open: what failed in this run.
-func sameRunOnly(m *model) map[string]int {
-	kept := map[string]int{}
-	for id, n := range m.open {
-		failedNow := false
-		for _, it := range m.items {
-			if it.id == id && it.state == 2 {
-				failedNow = true
-			}
-		}
-		if failedNow {
-			kept[id] = n
+// resolveUnmet is what a sweep does with failures: those stay open that this run has met again, or has held in the pass that counts.
+func (m *model) resolveUnmet() {
+	held := map[string]bool{}
+	for _, it := range m.items {
+		held[it.id] = it.state == 3 && it.pass == m.pass
+	}
+	for id, f := range m.open {
+		if f.last.Before(m.start) && !held[id] {
+			delete(m.open, id)
 		}
 	}
-	return kept
 }
 
 func (m *model) compare(rt *rapid.T, t testing.TB, db Database, ref ads.Ref, x *session) {
@@ -267,8 +312,12 @@ func (m *model) compare(rt *rapid.T, t testing.TB, db Database, ref ads.Ref, x *
 		}
 		want = append(want, fmt.Sprint([]string{id, r.name, text(r.first), text(r.changed), text(r.synced), gone}))
 	}
-	for id := range m.open {
-		want = append(want, fmt.Sprint([]string{"failure", id}))
+	for id, f := range m.open {
+		next := "NULL"
+		if !f.next.IsZero() {
+			next = text(f.next)
+		}
+		want = append(want, fmt.Sprint([]string{"failure", id, text(f.first), text(f.last), next, fmt.Sprint(f.attempts)}))
 	}
 	for seq, it := range m.items {
 		if it.state == 0 {
@@ -277,10 +326,10 @@ func (m *model) compare(rt *rapid.T, t testing.TB, db Database, ref ads.Ref, x *
 	}
 	var got []string
 	for _, r := range db.Rows(t, fmt.Sprintf(`SELECT id, name, first_seen_at, changed_at, synced_at, removed_at FROM campaigns WHERE client_id = '%[1]s'
-		UNION ALL SELECT 'failure', entity_id, NULL, NULL, NULL, first_failed_at FROM failures WHERE client_id = '%[1]s' AND resolved_at IS NULL`, ref.ClientID)) {
-		if r[0] == "failure" {
-			r = r[:2]
-		}
+`, ref.ClientID)) {
+		got = append(got, fmt.Sprint(r))
+	}
+	for _, r := range db.Rows(t, fmt.Sprintf("SELECT 'failure', entity_id, first_failed_at, last_failed_at, next_retry_at, attempts FROM failures WHERE client_id = '%s' AND resolved_at IS NULL", ref.ClientID)) {
 		got = append(got, fmt.Sprint(r))
 	}
 	for _, it := range x.pending() {

@@ -358,7 +358,7 @@ func testItems(t *testing.T, db Database) {
 	wantResult(t, x.commit(store.Commit{Stamp: at(2), Done: []int64{11}}), store.Result{Written: 1})
 	wantResult(t, x.commit(store.Commit{
 		Stamp: at(3), Done: []int64{13, 11},
-		Failed: []store.ItemFailure{{Seq: 10, Class: ads.ClassTransient, Code: "http_500", Message: "500", Hint: "h", RequestID: "q", Attempts: 5, RetryAt: ads.Some(at(100))}},
+		Failed: []store.ItemFailure{{Seq: 10, Class: ads.ClassTransient, Code: "http_500", Message: "500", Hint: "h", RequestID: "q", Attempts: 5, Backoff: store.Backoff{First: 97 * time.Second, Most: time.Hour, Limit: 6}}},
 	}), store.Result{Written: 1})
 	if got := ids(x.pending()); got != "c" {
 		t.Errorf("pending %q", got)

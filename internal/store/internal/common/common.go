@@ -156,7 +156,7 @@ type Failure struct {
 	Class                          ads.Class
 	Code, Message, Hint, RequestID string
 	Attempts                       int64
-	RetryAt                        ads.Opt[time.Time]
+	Backoff                        store.Backoff
 	Raw                            []byte
 }
 
@@ -173,6 +173,14 @@ func Refused(id string, raw []byte, reason string) Failure {
 		EntityID: EntityID(id), Class: ads.ClassBadRecord, Code: "refused", Message: "the database refused it: " + reason, Attempts: 1,
 		Hint: "look at the record and at constraints or triggers that were added to the table", Raw: CutRaw(raw),
 	}
+}
+
+// NextTry is when a failure is worth another try by itself, zero where it is not. attempts are those of all its life.
+func NextTry(b store.Backoff, first, last time.Time, attempts int64) time.Time {
+	if attempts >= b.Limit {
+		return time.Time{}
+	}
+	return last.Add(min(max(last.Sub(first), b.First), b.Most))
 }
 
 // maxEntityID bounds what goes into the index of open failures.
