@@ -38,7 +38,7 @@ clients:
         url: ${ACME_URL}
         credentials:
           email: ${ACME_EMAIL}
-          password: ${ACME_PASSWORD}     # or file:/run/secrets/acme
+          password: ${ACME_PASSWORD}     # or file:/run/secrets/acme, vault:secret/data/acme#password; docs/secrets.md
         # x_client_id: acme              # the X-Client-ID; the client's id where it is not given; "": not sent
 
   # - id: globex

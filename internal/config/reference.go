@@ -13,6 +13,8 @@ func Reference() []byte {
 	b.WriteString("```yaml\n" + template + "```\n\n")
 	b.WriteString("### At the top\n\n")
 	table(&b, rootFields)
+	b.WriteString("\n### Stores of secrets\n\nBelow `secrets:`; none of it is needed where the stores' own variables say it. [secrets.md](secrets.md) has an example for each store.\n\n")
+	table(&b, secretFields)
 	b.WriteString("\n### A client\n\n")
 	table(&b, clientFields)
 	b.WriteString("\n### A connection\n\n")
@@ -85,16 +87,27 @@ const referenceForms = `
 - **Variables**: ` + "`${NAME}`" + ` anywhere in a value is the variable's value, ` + "`${NAME:-default}`" + ` has something to fall back on where it is not set or empty, and ` + "`$${`" + ` is a plain ` + "`${`" + `.
   They are filled in after the file was read: what a variable holds cannot change the file's structure, and is never filled in again.
 - **Lengths of time** have a unit: ` + "`500ms`, `30s`, `5m`, `1h30m`" + `. There is no value that means "for ever".
-- **Secrets** (credentials, and the database's address) may be references instead of values:
-  ` + "`env:NAME`" + ` a variable, ` + "`file:PATH`" + ` the content of a file without its last line break (a relative path begins at the configuration file's folder).
-  ` + "`vault:`, `aws:` and `gcp:`" + ` are understood and not available in this build. Only what stands in the file is taken for a reference, never the value of a variable.
+- **Secrets** (credentials, and the database's address) may be references instead of values. Only what stands in the file is taken for a reference, never the value of a variable;
+  a reference may have variables in it.
+
+  | reference | is |
+  |---|---|
+  | ` + "`env:NAME`" + ` | a variable |
+  | ` + "`file:PATH`" + ` | the content of a file without its last line break; a relative path begins at the configuration file's folder |
+  | ` + "`vault:PATH#KEY`" + ` | HashiCorp Vault or OpenBao: the value under KEY at PATH, as the API has it: ` + "`vault:secret/data/acme#password`" + ` (KV version 2), ` + "`vault:kv/acme#password`" + ` (version 1), ` + "`vault:database/creds/ads#username`" + `. With ` + "`?version=3`" + ` behind the path an older version |
+  | ` + "`aws:NAME`, `aws:NAME#KEY`" + ` | AWS Secrets Manager: the whole secret, or a key of its JSON. NAME may be an ARN; ` + "`?stage=AWSPREVIOUS` or `?version=ID`" + ` behind it name a version |
+  | ` + "`gcp:projects/P/secrets/S/versions/V`, with `#KEY`" + ` | Google Secret Manager: the whole secret, or a key of its JSON. ` + "`projects/P/locations/L/…`" + ` for regional secrets; without ` + "`/versions/V`" + ` the newest; ` + "`gcp:S`" + ` in the configured project |
+
+  What a remote store keeps is read when it is needed first, once for all who name it, and used for ` + "`secrets: cache:`" + `; when a platform refuses credentials they are read again at once. It is kept
+  in memory only. A whole secret is taken without its last line break; numbers, true and false under a key are taken as they are written. ` + "`adsync check`" + ` reads every reference and names those that
+  cannot be read, and what to do; with ` + "`--offline`" + ` it looks at their form alone.
 - **Databases**: ` + "`sqlite:PATH`, `sqlite:///ABSOLUTE/PATH`, `postgres://user:password@host:port/name?parameters`" + ` (` + "`postgresql://`" + ` too). Special characters of a password in a URL are
   percent-encoded. With ` + "`?host=/var/run/postgresql`" + ` the server is reached by its socket. ` + "`?search_path=`" + ` names the schema.
 - Anchors, aliases and merges (` + "`&x`, `*x`, `<<: *x`" + `) work; a file holds one document of at most 4 MiB.
 
 ### Warnings
 
-A secret in clear, a file with secrets that everybody on the machine can read, and plain http to another machine draw warnings. With ` + "`--strict`, or `environment: production`" + ` in the file,
+A secret in clear, a file with secrets that everybody on the machine can read, and plain http to another machine (a platform, or a store of secrets) draw warnings. With ` + "`--strict`, or `environment: production`" + ` in the file,
 every warning is an error.
 `
 
