@@ -56,6 +56,7 @@ type app struct {
 	red     *report.Redactor
 	console *report.Console
 	parser  *kong.Kong
+	configs []*config.Config // whose stores of secrets are open
 }
 
 // Main runs one command line and gives its exit code. ctx ends with a *report.Stopped as its cause when a signal comes.
@@ -69,6 +70,7 @@ func Main(ctx context.Context, args, environ []string, stdin io.Reader, stdout, 
 				code = a.end(internalError(a.log(), "running the command"))
 			}
 		}
+		a.release()
 		if a.console != nil {
 			a.console.Close()
 		}

@@ -23,8 +23,16 @@ import (
 	"adsync/internal/vaults"
 )
 
-// resolveWithin bounds the reading of secrets from where they are kept.
-const resolveWithin = 30 * time.Second
+// resolveWithin bounds the reading of secrets from where they are kept, resolveEach what each connection adds to that: a store is asked
+// for a few at a time.
+const (
+	resolveWithin = 30 * time.Second
+	resolveEach   = 10 * time.Millisecond
+)
+
+// configsHeld is how many configurations keep their stores of secrets open: the one that holds, and the one before a reload, since runs
+// that began under it may still be using values that a store only lent.
+const configsHeld = 2
 
 // load reads the configuration, tells the redactor what it must not let through, and logs warnings and notes. With offline, secrets that a
 // remote store keeps are not read.
@@ -35,13 +43,15 @@ func (a *app) load(offline bool) (*config.Config, error) {
 	}
 	a.protect(cfg)
 	if !offline {
-		ctx, cancel := context.WithTimeout(a.ctx, resolveWithin)
+		ctx, cancel := context.WithTimeout(a.ctx, resolveWithin+time.Duration(len(cfg.Connections))*resolveEach)
 		defer cancel()
 		if err := cfg.Resolve(ctx); err != nil {
+			cfg.Close()
 			return nil, err
 		}
 		a.protect(cfg)
 	}
+	a.hold(cfg)
 	for _, w := range cfg.Warnings {
 		a.problem(slog.LevelWarn, w)
 	}
@@ -49,6 +59,23 @@ func (a *app) load(offline bool) (*config.Config, error) {
 		a.log().Info(n)
 	}
 	return cfg, nil
+}
+
+// hold has the configuration's stores of secrets closed when the command ends, or after the next reload but one.
+func (a *app) hold(cfg *config.Config) {
+	a.configs = append(a.configs, cfg)
+	if len(a.configs) > configsHeld {
+		a.configs[0].Close()
+		a.configs = a.configs[1:]
+	}
+}
+
+// release closes the stores of secrets.
+func (a *app) release() {
+	for _, cfg := range a.configs {
+		cfg.Close()
+	}
+	a.configs = nil
 }
 
 // protect makes the redactor know every secret of the configuration, also as HTTP Basic carries it.
