@@ -55,7 +55,7 @@ func newFleet(t testing.TB) *fleet {
 }
 
 // add makes a client with a platform of its own.
-func (f *fleet) add(client string, campaigns int, limits []quota.Limit, faults ...string) {
+func (f *fleet) add(client string, campaigns int, limits []quota.Limit, faults ...string) *httptest.Server {
 	f.t.Helper()
 	c := simulator.Default()
 	c.Password, c.Campaigns, c.SyncLatency, c.ListFailRate503, c.ListSilenceRate, c.Quota, c.Faults = password, campaigns, 0, 0, 0, simulator.Quota{}, faults
@@ -80,6 +80,7 @@ func (f *fleet) add(client string, campaigns int, limits []quota.Limit, faults .
 	f.conns[client] = conn
 	f.conf = append(f.conf, metrics.Connection{Ref: conn.Ref, Platform: conn.Platform, Interval: 15 * time.Minute})
 	f.m.Configure(f.conf)
+	return srv
 }
 
 // sync is one life of a run, and what a service does when it ends.
