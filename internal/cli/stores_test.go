@@ -62,8 +62,8 @@ clients:
 			t.Errorf("%s leaves its login behind", cmd)
 		}
 	}
-	if role.LogIns != 2 || v.Count("secret/") != 2 {
-		t.Errorf("%d logins and %d readings by two commands", role.LogIns, v.Count("secret/"))
+	if n, _ := v.Logins(role); n != 2 || v.Count("secret/") != 2 {
+		t.Errorf("%d logins and %d readings by two commands", n, v.Count("secret/"))
 	}
 
 	config("pasword")

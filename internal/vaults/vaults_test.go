@@ -210,13 +210,13 @@ func TestNoSecretIsSaid(t *testing.T) {
 		{"refusal in the form of AWS", func(string) func() { return echo(400, `{"__type":"Odd","message":"%s"}`) }},
 		{"refusal in the form of Google", func(string) func() { return echo(400, `{"error":{"code":400,"message":"%s"}}`) }},
 		{"login refused", func(string) func() {
-			w.role.Secret = "another-secret-id"
+			w.vault.Look(func() { w.role.Secret = "another-secret-id" })
 			w.vault.Revoke(lastToken(w.vault))
 			w.google.RefuseTokens(true)
 			w.aws.Key("AKIAFAKE00000000", fakeaws.Key{Secret: "another"})
 			return func() {
 				w.google.RefuseTokens(false)
-				w.role.Secret = "secret-id-1"
+				w.vault.Look(func() { w.role.Secret = "secret-id-1" })
 				w.aws.Key("AKIAFAKE00000000", fakeaws.Key{Secret: awsKey})
 			}
 		}},

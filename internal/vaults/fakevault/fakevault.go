@@ -112,6 +112,18 @@ func (v *Vault) lock() func() { v.mu.Lock(); return v.mu.Unlock }
 
 func in(namespace, path string) string { return strings.Trim(namespace, "/") + "|" + path }
 
+// Look runs f while the fake stands still, so that it may read and change what AddRole, AddToken and Leases gave.
+func (v *Vault) Look(f func()) {
+	defer v.lock()()
+	f()
+}
+
+// Logins counts a role's logins, and the refused ones.
+func (v *Vault) Logins(r *Role) (good, refused int) {
+	defer v.lock()()
+	return r.LogIns, r.Refusals
+}
+
 // Mount puts an engine ("kv1", "kv2" or "lend") at a path.
 func (v *Vault) Mount(namespace, mount, engine string) {
 	defer v.lock()()
@@ -228,7 +240,7 @@ func (v *Vault) Count(prefix string) int {
 // Seen gives each request after it was answered.
 func (v *Vault) Seen() <-chan Request { return v.seen }
 
-// Lease gives the leases that hold.
+// Leases gives those that hold.
 func (v *Vault) Leases() map[string]*Lease {
 	defer v.lock()()
 	out := map[string]*Lease{}

@@ -201,8 +201,8 @@ func TestAppRole(t *testing.T) {
 		_, err := get(t.Context(), s, "secret/data/acme#password")
 		wants(t, err, source.LoginRefused, "invalid role or secret ID", "auth/approle-prod")
 	}
-	if role.Refusals != 1 {
-		t.Errorf("%d logins with credentials that were refused; Vault locks out who tries too often", role.Refusals)
+	if _, refused := v.Logins(role); refused != 1 {
+		t.Errorf("%d logins with credentials that were refused; Vault locks out who tries too often", refused)
 	}
 	id = "secret-id-1"
 	var wg sync.WaitGroup
@@ -214,8 +214,8 @@ func TestAppRole(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if role.LogIns != 1 {
-		t.Errorf("%d logins for 20 readers", role.LogIns)
+	if n, _ := v.Logins(role); n != 1 {
+		t.Errorf("%d logins for 20 readers", n)
 	}
 	token := v.Requests()[len(v.Requests())-1].Token
 	if !v.Known(token) {
