@@ -25,6 +25,7 @@ type syncCmd struct {
 	MetricsFile   string        `name:"metrics-file" placeholder:"FILE" help:"Write the figures there as Prometheus text."`
 	AllowRemovals bool          `name:"allow-removals" help:"Agree to marking more than 20 % of a client's campaigns as removed."`
 	Migrate       bool          `name:"migrate" help:"Bring a PostgreSQL database's schema up to date first."`
+	Ask           bool          `name:"ask" help:"Ask the service (adsync serve) for these runs, and end; a run that is going is joined."`
 }
 
 func (c *syncCmd) Run(a *app) error {
@@ -38,6 +39,12 @@ func (c *syncCmd) Run(a *app) error {
 	conns, err := c.of(cfg)
 	if err != nil {
 		return a.nothing(err)
+	}
+	if c.Ask {
+		if c.Fresh || c.Wait || c.MetricsFile != "" || c.AllowRemovals {
+			return usagef("Leave the other flags out.", "--ask goes with --client and --connection alone")
+		}
+		return a.ask(cfg.Database, conns, c.Migrate)
 	}
 	return a.syncAll(cfg.Database, conns, syncOptions{
 		migrate: c.Migrate, maxWait: max(c.MaxWait, time.Millisecond), metricsFile: c.MetricsFile,

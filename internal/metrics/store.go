@@ -169,6 +169,11 @@ func (s *measured) Beat(ctx context.Context, b store.Beat) (_ []store.Worker, er
 	return s.Store.Beat(ctx, b)
 }
 
+func (s *measured) Workers(ctx context.Context) (_ []store.Worker, err error) {
+	defer s.since(time.Now(), "workers", &err)
+	return s.Store.Workers(ctx)
+}
+
 func (s *measured) Leave(ctx context.Context, id string) (err error) {
 	defer s.since(time.Now(), "leave", &err)
 	return s.Store.Leave(ctx, id)

@@ -410,25 +410,33 @@ type Answer struct {
 	Reason string
 }
 
-// SyncNow asks for a run of each. One that is going is joined; one that is parked stays parked where a quota or the server is what it waits for.
+// SyncNow asks for a run of each of its connections, as Ask does.
 func (s *Service) SyncNow(ctx context.Context, refs []ads.Ref, retry bool) ([]Answer, error) {
-	var jobs []queue.Job
 	for _, ref := range refs {
 		if s.conn(ref) == nil {
 			return nil, &UnknownError{ref}
 		}
-		jobs = append(jobs, queue.Job{Ref: ref, Trigger: "manual", Retry: retry})
 	}
-	got, err := s.o.Queue.Enqueue(ctx, jobs)
+	return Ask(ctx, s.o.Store, s.o.Queue, refs, retry)
+}
+
+// Ask asks whatever processes work on a queue for a run of each connection, or for another try of its failures. A run that is going is joined;
+// one that is parked stays parked where a quota or the server is what it waits for, and is tried at once otherwise.
+func Ask(ctx context.Context, st store.Store, q *queue.Queue, refs []ads.Ref, retry bool) ([]Answer, error) {
+	jobs := make([]queue.Job, len(refs))
+	for i, ref := range refs {
+		jobs[i] = queue.Job{Ref: ref, Trigger: "manual", Retry: retry}
+	}
+	got, err := q.Enqueue(ctx, jobs)
 	out := make([]Answer, 0, len(got))
 	for i, a := range got {
 		ans := Answer{Ref: refs[i], Joined: a.Joined, State: a.State, Until: a.Until}
 		if a.Joined && a.State == queue.Parked {
-			w, werr := s.o.Store.ReadWait(ctx, refs[i])
+			w, werr := st.ReadWait(ctx, refs[i])
 			ans.Reason = w.Reason
 			if werr == nil && (w.Mark != string(observe.ParkQuota) || w.Until.IsZero()) {
-				if werr = s.o.Store.Park(ctx, refs[i], store.Wait{}); werr == nil {
-					werr = s.o.Queue.Wake(ctx, a)
+				if werr = st.Park(ctx, refs[i], store.Wait{}); werr == nil {
+					werr = q.Wake(ctx, a)
 				}
 				ans.State, ans.Until = queue.Queued, time.Time{}
 			}

@@ -30,6 +30,8 @@ type Store interface {
 	// Beat says that this process is at work and moves its lease on, forgets processes whose lease ended more than a day ago, and gives all that
 	// are left, in one round trip. A process that never beats is judged by its life alone.
 	Beat(ctx context.Context, b Beat) ([]Worker, error)
+	// Workers gives all that have said so, without saying anything.
+	Workers(ctx context.Context) ([]Worker, error)
 	// Leave takes back what Beat has said. Locks that the process still holds are judged by its life from then on.
 	Leave(ctx context.Context, id string) error
 

@@ -35,16 +35,33 @@ func (s *Store) Beat(ctx context.Context, w store.Beat) (out []store.Worker, err
 		b.Queue(begin)
 		b.Queue(beatSQL, ads.Text(w.ID), ads.Text(w.Name), ads.Text(w.Version), me, w.Runs, w.Lease)
 		b.Queue(buryWorkersSQL)
-		b.Queue("SELECT id, name, version, started_at, beat_at, lease_until, runs, lease_until > clock_timestamp() FROM adsync_workers ORDER BY started_at, id").Query(func(rows pgx.Rows) (err error) {
-			out, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (x store.Worker, err error) {
-				err = row.Scan(&x.ID, &x.Name, &x.Version, &x.StartedAt, &x.BeatAt, &x.LeaseUntil, &x.Runs, &x.Alive)
-				x.StartedAt, x.BeatAt, x.LeaseUntil = x.StartedAt.UTC(), x.BeatAt.UTC(), x.LeaseUntil.UTC()
-				return x, err
-			})
+		b.Queue(workersSQL).Query(func(rows pgx.Rows) (err error) {
+			out, err = pgx.CollectRows(rows, scanWorker)
 			return err
 		})
 		b.Queue("COMMIT")
 		return send(ctx, c, b)
+	})
+	return out, err
+}
+
+const workersSQL = "SELECT id, name, version, started_at, beat_at, lease_until, runs, lease_until > clock_timestamp() FROM adsync_workers ORDER BY started_at, id"
+
+func scanWorker(row pgx.CollectableRow) (x store.Worker, err error) {
+	err = row.Scan(&x.ID, &x.Name, &x.Version, &x.StartedAt, &x.BeatAt, &x.LeaseUntil, &x.Runs, &x.Alive)
+	x.StartedAt, x.BeatAt, x.LeaseUntil = x.StartedAt.UTC(), x.BeatAt.UTC(), x.LeaseUntil.UTC()
+	return x, err
+}
+
+// Workers implements store.Store.
+func (s *Store) Workers(ctx context.Context) (out []store.Worker, err error) {
+	err = s.read(ctx, "read workers", func(ctx context.Context, c *pgx.Conn) error {
+		rows, err := c.Query(ctx, workersSQL)
+		if err != nil {
+			return err
+		}
+		out, err = pgx.CollectRows(rows, scanWorker)
+		return err
 	})
 	return out, err
 }

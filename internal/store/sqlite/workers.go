@@ -47,18 +47,35 @@ func (s *Store) Beat(ctx context.Context, b store.Beat) (out []store.Worker, err
 		if _, err := c.exec("DELETE FROM adsync_workers WHERE lease_until < ?", stamp(now.Add(-buried))); err != nil {
 			return err
 		}
-		out = nil
-		return c.query("SELECT id, name, version, started_at, beat_at, lease_until, runs FROM adsync_workers ORDER BY started_at, id", func(v []driver.Value) (err error) {
-			w := store.Worker{ID: asString(v[0]), Name: asString(v[1]), Version: asString(v[2]), Runs: int(asInt(v[6]))}
-			for i, at := range []*time.Time{&w.StartedAt, &w.BeatAt, &w.LeaseUntil} {
-				if *at, err = asTime(v[3+i]); err != nil {
-					return err
-				}
+		out, err = workers(c, now)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func workers(c *conn, now time.Time) (out []store.Worker, err error) {
+	err = c.query("SELECT id, name, version, started_at, beat_at, lease_until, runs FROM adsync_workers ORDER BY started_at, id", func(v []driver.Value) (err error) {
+		w := store.Worker{ID: asString(v[0]), Name: asString(v[1]), Version: asString(v[2]), Runs: int(asInt(v[6]))}
+		for i, at := range []*time.Time{&w.StartedAt, &w.BeatAt, &w.LeaseUntil} {
+			if *at, err = asTime(v[3+i]); err != nil {
+				return err
 			}
-			w.Alive = now.Before(w.LeaseUntil)
-			out = append(out, w)
-			return nil
-		})
+		}
+		w.Alive = now.Before(w.LeaseUntil)
+		out = append(out, w)
+		return nil
+	})
+	return out, err
+}
+
+// Workers implements store.Store.
+func (s *Store) Workers(ctx context.Context) (out []store.Worker, err error) {
+	err = s.write.tx(ctx, "read workers", func(c *conn) error {
+		out, err = workers(c, time.Now())
+		return err
 	})
 	if err != nil {
 		return nil, err

@@ -55,6 +55,10 @@ func testWorkers(t *testing.T, db Database) {
 	if got := workerIDs(ws); !slices.Equal(got, []string{"a", "b"}) || !find(t, ws, "a").Alive || find(t, ws, "b").Alive {
 		t.Errorf("%+v", ws)
 	}
+	if seen, err := s2.Workers(ctx); err != nil || !slices.Equal(workerIDs(seen), []string{"a", "b"}) || !find(t, seen, "a").Alive || find(t, seen, "b").Alive ||
+		!find(t, seen, "a").BeatAt.Equal(a.BeatAt) {
+		t.Errorf("%+v, %v", seen, err)
+	}
 	// Another beat moves the lease, not the start.
 	ws, err := s.Beat(ctx, store.Beat{ID: "a", Name: "renamed", Version: "v2", Lease: 2 * time.Hour})
 	if err != nil {
