@@ -30,6 +30,7 @@ type attempt struct {
 	sent    bool          // something was written: the server may have counted it
 	stale   bool          // a kept connection proved dead before the first byte of an answer
 	cut     bool          // the caller's end cut it off
+	broke   bool          // no answer came, or not all of it
 }
 
 // wire is what the transport tells about an attempt.
@@ -113,6 +114,7 @@ func (c *Client) attempt(ctx context.Context, l *logical, tok *token, slot *quot
 // brokeOff says what an exchange that broke off means.
 func (c *Client) brokeOff(ctx, att context.Context, a *attempt, w *wire, l *logical, tok *token, err error) {
 	a.cut = ctx.Err() != nil && errors.Is(context.Cause(att), context.Canceled) && !errors.Is(err, errStalled) && !errors.Is(err, errBodySize)
+	a.broke = true
 	a.verdict = c.transportError(att, err, w.handshake.Load())
 	a.stale = a.status == 0 && !a.cut && (untouched(err) || (w.reused.Load() && !w.firstByte.Load() && a.verdict.Code != "timeout"))
 	if a.status == 0 {

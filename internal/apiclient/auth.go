@@ -54,7 +54,8 @@ type auth struct {
 	ever    bool       // some token has worked
 	doubt   bool       // the last one was refused, and none has worked since
 
-	refusals int // fresh tokens refused in a row
+	line     line // for places
+	refusals int  // fresh tokens refused in a row
 	proof    chan struct{}
 }
 

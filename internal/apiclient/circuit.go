@@ -88,6 +88,13 @@ func (k *circuit) success(c *Client) {
 	}
 }
 
+// bars says whether a request must not leave now, since the host is down and it is not the one to probe.
+func (k *circuit) bars(l *logical) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.open && k.turn != l
+}
+
 // leave ends a request's waiting and, where it was about to probe and came to nothing, lets another one.
 func (k *circuit) leave(l *logical) {
 	k.mu.Lock()
@@ -354,8 +361,8 @@ func await(ctx context.Context, ch <-chan struct{}, until time.Time) error {
 	return nil
 }
 
-// healthy asks the platform's health page whether the host is up though a request fails. A platform without one tells nothing: the
-// request is then taken to fail on its own.
+// healthy asks the platform's health page whether the host is up though a request fails. A platform without one tells nothing: the request is then taken to
+// fail on its own. It takes no place: requests to this very host may have them all.
 func (c *Client) healthy(ctx context.Context) bool {
 	if c.spec.HealthPath == "" {
 		return true

@@ -81,6 +81,7 @@ type Client struct {
 	circuit *circuit
 	auth    *auth // of credentials; nil: they are not exchanged for a token
 	seat    seat  // in auth
+	line    line  // for places
 	limit   *limiter
 
 	authenticator platform.Authenticator // nil: there is no token
@@ -110,10 +111,12 @@ type Client struct {
 //	 token    fetched by one for all, renewed ahead (auth.go)
 //	 admit    the circuit: while the host is down only probes pass (circuit.go)
 //	 slot     the quota (package quota)
+//	 place    one of those that the process has for exchanges (places.go)
 //	 attempt  events, counts, one exchange with its time-out (attempt.go, transport.go)
 //	judge   what the attempt means for request, token, slot and host (do.go)
 //
-// So every attempt pays its slot and carries a fresh token, and fetching a token never sits between taking a slot and sending.
+// So every attempt pays its slot and carries a fresh token, and fetching a token never sits between taking a slot and sending. A place is held while
+// something is on the wire, and for no wait.
 func New(c Config) (*Client, error) {
 	base, err := url.Parse(c.BaseURL)
 	if err != nil || base.Host == "" || (base.Scheme != "http" && base.Scheme != "https") || base.User != nil {
@@ -152,6 +155,10 @@ type SharedConfig struct {
 	Proxy       func(*http.Request) (*url.URL, error)                             // nil: the standard variables
 	RootCAs     *x509.CertPool                                                    // nil: the system's
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error) // nil: a net.Dialer
+
+	// MaxInFlight bounds the exchanges on the wire at once in this process; 0: no bound. One connection alone gets at most half of them, and a
+	// connection that hangs soon one.
+	MaxInFlight int
 }
 
 // Shared has what connections have in common in a process. Those to one origin: sockets, and the knowledge whether the host answers. Those with the same
@@ -161,6 +168,7 @@ type Shared struct {
 	secret  [32]byte
 	mu      sync.Mutex
 	origins map[string]*origin
+	places  *places // nil: no bound
 
 	credentials map[credentialsKey]weak.Pointer[credentials]
 	refused     map[credentialsKey]*credentials // kept, so that they are not tried again
@@ -178,6 +186,9 @@ func NewShared(c SharedConfig) *Shared {
 		c: c, origins: map[string]*origin{}, credentials: map[credentialsKey]weak.Pointer[credentials]{}, refused: map[credentialsKey]*credentials{},
 	}
 	_, _ = crand.Read(s.secret[:]) // it cannot fail
+	if c.MaxInFlight > 0 {
+		s.places = newPlaces(c.MaxInFlight)
+	}
 	return s
 }
 

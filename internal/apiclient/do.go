@@ -28,6 +28,7 @@ type logical struct {
 	excused  bool          // the last attempt was refused for quota, or met a dead connection: the next is no retry
 	spent    time.Duration // attempts and back-off, not the waits that are nobody's fault
 	stale    int           // repeats because a connection was dead
+	barred   int           // times it gave its slot back, since the host went down or there was no place
 	renewals int           // times a token ended before its request was sent
 	refusals int
 	reauthed int
@@ -42,6 +43,7 @@ const (
 	maxStale    = 3   // repeats on another connection of what may have been counted
 	maxUnsent   = 8   // and of what has not
 	maxRenewals = 500 // times that a slot is given back for a token's sake; each costs a wait
+	maxBarred   = 100 // times that one is given back for a host that went down, or for want of a place
 	maxReauth   = 4   // times a request may meet a refused token
 	maxRefusals = 64  // for quota
 )
@@ -138,29 +140,36 @@ func (c *Client) round(ctx context.Context, l *logical) (platform.Reply, outcome
 	if err := c.admit(ctx, l); err != nil {
 		return fail(err)
 	}
-	slot, err := c.slot(ctx, l)
-	if err != nil {
+	slot, place, again, err := c.onTheWire(ctx, l)
+	switch {
+	case again:
+		return platform.Reply{}, outcome{again: true}
+	case err != nil:
 		return fail(err)
 	}
+	defer place.leave() // nothing, where it has been left
+	giveBack := func() {}
 	if slot != nil {
 		defer slot.Done(false) // nothing, where it has ended
+		giveBack = slot.GiveBack
 	}
 	if err := c.stopped(l); err != nil || ctx.Err() != nil {
-		if slot != nil {
-			slot.GiveBack()
-		}
+		giveBack()
 		if err == nil {
 			err = context.Cause(ctx)
 		}
 		return fail(err)
 	}
+	if l.barred < maxBarred && c.circuit.bars(l) {
+		giveBack() // the host went down in the meantime: what is not a probe waits for it
+		l.barred++
+		return platform.Reply{}, outcome{again: true}
+	}
 	if tok != nil {
 		now := c.auth.latest()
 		if now == nil {
 			// It ended while something else was waited for. A new one first: fetching it now would keep the slot from being used.
-			if slot != nil {
-				slot.GiveBack()
-			}
+			giveBack()
 			if l.renewals++; l.renewals > maxRenewals {
 				return fail(&ads.Error{
 					Class: ads.ClassTransient, Code: CodeOutage, Endpoint: l.r.Endpoint,
@@ -172,6 +181,7 @@ func (c *Client) round(ctx context.Context, l *logical) (platform.Reply, outcome
 		tok = now
 	}
 	a := c.attempt(ctx, l, tok, slot)
+	place.ends(a)
 	next := c.judge(ctx, l, tok, slot, a)
 	if next.again || next.err != nil {
 		return platform.Reply{}, next
@@ -180,7 +190,7 @@ func (c *Client) round(ctx context.Context, l *logical) (platform.Reply, outcome
 }
 
 // slot takes a slot of the quota, if there is one.
-func (c *Client) slot(ctx context.Context, l *logical) (*quota.Slot, error) {
+func (c *Client) slot(ctx context.Context, l *logical, maxWait time.Duration) (*quota.Slot, error) {
 	r := l.r
 	if r.Uncounted || c.c.Bucket == nil {
 		return nil, nil
@@ -196,7 +206,7 @@ func (c *Client) slot(ctx context.Context, l *logical) (*quota.Slot, error) {
 		}
 	}
 	s, err := c.c.Bucket.Take(ctx, quota.Ask{
-		Owner: c.c.Ref.String(), Place: l.place, Priority: r.Priority, MaxWait: c.c.MaxWait, OnWait: tell,
+		Owner: c.c.Ref.String(), Place: l.place, Priority: r.Priority, MaxWait: maxWait, OnWait: tell,
 	})
 	if err != nil {
 		return nil, err

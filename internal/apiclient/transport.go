@@ -21,6 +21,13 @@ import (
 
 const dialTimeout = 10 * time.Second
 
+// Idle connections to one origin, for all clients together: as many as may be in use at once, so that none is closed only to be opened again, within
+// these bounds. Each is closed after the platform's IdleTimeout.
+const (
+	leastIdle = 64
+	maxIdle   = 256
+)
+
 func newTransport(c SharedConfig, idle time.Duration) *http.Transport {
 	dial := c.DialContext
 	if dial == nil {
@@ -38,8 +45,8 @@ func newTransport(c SharedConfig, idle time.Duration) *http.Transport {
 		TLSClientConfig:        &tls.Config{RootCAs: c.RootCAs, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    10 * time.Second,
 		IdleConnTimeout:        idle,
-		MaxIdleConns:           256,
-		MaxIdleConnsPerHost:    64,
+		MaxIdleConns:           maxIdle,
+		MaxIdleConnsPerHost:    min(max(c.MaxInFlight, leastIdle), maxIdle),
 		MaxResponseHeaderBytes: MaxHeader,
 		ForceAttemptHTTP2:      true,
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},

@@ -42,7 +42,7 @@ func (w *waits) begin() *wait { return &wait{w: w, counted: true} }
 // quiet makes one that is shown but not counted: a host that is down is no quota.
 func (w *waits) quiet() *wait { return &wait{w: w} }
 
-// tell says what is waited for, now or anew.
+// tell says what is waited for, now or anew. Where no end is in sight the caller tells of long waits only.
 func (x *wait) tell(ev observe.WaitStarted) {
 	w := x.w
 	w.mu.Lock()
@@ -55,7 +55,7 @@ func (x *wait) tell(ev observe.WaitStarted) {
 			w.n++
 		}
 	}
-	if time.Until(ev.Until) < shortest {
+	if !ev.Until.IsZero() && time.Until(ev.Until) < shortest {
 		w.mu.Unlock()
 		return
 	}
@@ -69,6 +69,7 @@ func (x *wait) tell(ev observe.WaitStarted) {
 		w.shown = map[observe.WaitReason]*shown{}
 	}
 	s := w.shown[ev.Reason]
+	news := s == nil
 	if s == nil {
 		s = &shown{since: time.Now()}
 		w.shown[ev.Reason] = s
@@ -77,8 +78,7 @@ func (x *wait) tell(ev observe.WaitStarted) {
 		s.n++
 	}
 	d := ev.Until.Sub(s.until)
-	news := d > shortest || d < -shortest
-	if news {
+	if news = news || d > shortest || d < -shortest; news {
 		s.until = ev.Until
 	}
 	w.mu.Unlock()

@@ -60,6 +60,7 @@ const (
 	WaitQuota   WaitReason = "quota"   // every slot of the window is used
 	WaitServer  WaitReason = "server"  // the server asked for it
 	WaitCircuit WaitReason = "circuit" // the host does not answer; only probes are sent
+	WaitWorker  WaitReason = "worker"  // the process has as many requests out as it may
 	WaitBusy    WaitReason = "busy"    // somebody else syncs this connection
 )
 

@@ -160,6 +160,8 @@ func waitText(w observe.WaitStarted, now time.Time, more string) string {
 		}
 	case observe.WaitCircuit:
 		s = fmt.Sprintf("waiting%s: the host does not answer, it is only probed", length)
+	case observe.WaitWorker:
+		s = fmt.Sprintf("waiting%s for a worker", length)
 	case observe.WaitBusy:
 		s = "queued up behind another process"
 	default:
