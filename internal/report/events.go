@@ -38,6 +38,11 @@ func levelOf(d observe.Data) (slog.Level, bool) {
 		return slog.LevelInfo, true
 	case observe.RecordFailed:
 		return slog.LevelWarn, true
+	case observe.Parked:
+		if d.Kind == observe.ParkAuth {
+			return slog.LevelWarn, true
+		}
+		return slog.LevelInfo, true
 	case observe.Note:
 		switch d.Level {
 		case observe.Debug:
@@ -123,6 +128,9 @@ func (c *Console) words(e observe.Event, t *tracker) (string, []slog.Attr) {
 		return msg, hinted(attrs, d.Hint)
 	case observe.Note:
 		return d.Message, hinted([]slog.Attr{slog.String("code", d.Code)}, d.Hint)
+	case observe.Parked:
+		return fmt.Sprintf("parked until %s (%s): %s", clock(d.Until, now), wait(d.Until.Sub(now)), d.Reason),
+			[]slog.Attr{slog.String("parked_for", string(d.Kind)), slog.Time("until", d.Until.UTC())}
 	case observe.RunFinished:
 		return finishedWords(d, now)
 	}
