@@ -3,8 +3,11 @@ package cli
 import (
 	"time"
 
+	"adsync/internal/ads"
+	"adsync/internal/config"
 	"adsync/internal/connect"
 	"adsync/internal/report"
+	"adsync/internal/service"
 	"adsync/internal/store"
 )
 
@@ -21,6 +24,7 @@ func (c *statusCmd) Run(a *app) error {
 	}
 	now := time.Now()
 	var known []store.ConnectionStatus
+	var workers []store.Worker
 	name := cfg.Database.Display
 	if hasDatabase(cfg.Database) {
 		st, err := a.openStore(a.ctx, cfg.Database, false)
@@ -32,8 +36,22 @@ func (c *statusCmd) Run(a *app) error {
 		if known, err = st.Status(a.ctx); err != nil {
 			return err
 		}
+		if workers, err = st.Workers(a.ctx); err != nil {
+			return err
+		}
 	}
 	doc := report.NewStatus(name, known, connect.Refs(cfg.Connections), now)
+	schedules := map[ads.Ref]config.Schedule{}
+	for _, c := range cfg.Connections {
+		schedules[c.Ref] = c.Schedule
+	}
+	doc = doc.Serving(workers, func(ref ads.Ref) (string, time.Time) {
+		s, ok := schedules[ref]
+		if !ok {
+			return "", time.Time{}
+		}
+		return s.Text, service.NextSlot(ref, s, now)
+	})
 	if len(c.Client)+len(c.Connection) > 0 {
 		doc = doc.Only(connect.Refs(conns))
 	}

@@ -28,7 +28,20 @@ const (
 // Status is the document of `status --json`.
 type Status struct {
 	Database    string             `json:"database"`
+	Workers     []Worker           `json:"workers"` // processes of the service
 	Connections []ConnectionStatus `json:"connections"`
+}
+
+// Worker is a process of the service.
+type Worker struct {
+	Name    string  `json:"name"`
+	Version string  `json:"version"`
+	Alive   bool    `json:"alive"`
+	Since   *string `json:"started_at"`
+	Seen    *string `json:"last_seen_at"`
+	Runs    int     `json:"runs"`
+
+	seen time.Time
 }
 
 // ConnectionStatus is one connection's part of it.
@@ -45,8 +58,10 @@ type ConnectionStatus struct {
 	OpenFailures int64   `json:"open_failures"`
 	LastRun      *Run    `json:"last_run"`
 	Configured   bool    `json:"configured"`
+	Schedule     *string `json:"schedule"`
+	Next         *string `json:"next_run_at"` // by the schedule, where a service is at work
 
-	lastComplete, since, until, finished time.Time
+	lastComplete, since, until, finished, next time.Time
 }
 
 // Run is a row of runs.
@@ -71,7 +86,7 @@ type Run struct {
 // NewStatus joins what the database knows with the connections of the configuration: one that never ran is shown too, and so is one that is no
 // longer configured.
 func NewStatus(database string, known []store.ConnectionStatus, configured []ads.Ref, now time.Time) Status {
-	doc := Status{Database: database, Connections: []ConnectionStatus{}}
+	doc := Status{Database: database, Workers: []Worker{}, Connections: []ConnectionStatus{}}
 	for _, ref := range configured {
 		if !slices.ContainsFunc(known, func(k store.ConnectionStatus) bool { return k.Ref == ref }) {
 			known = append(known, store.ConnectionStatus{Ref: ref})
@@ -102,6 +117,27 @@ func NewStatus(database string, known []store.ConnectionStatus, configured []ads
 		return cmp.Or(cmp.Compare(a.Client, b.Client), cmp.Compare(a.Connection, b.Connection))
 	})
 	return doc
+}
+
+// Serving adds what is known of the service: its processes, and each connection's schedule with its next slot.
+func (s Status) Serving(workers []store.Worker, schedule func(ads.Ref) (text string, next time.Time)) Status {
+	alive := false
+	for _, w := range workers {
+		s.Workers = append(s.Workers, Worker{Name: w.Name, Version: w.Version, Alive: w.Alive, Since: stamp(w.StartedAt), Seen: stamp(w.BeatAt), Runs: w.Runs, seen: w.BeatAt})
+		alive = alive || w.Alive
+	}
+	for i := range s.Connections {
+		c := &s.Connections[i]
+		var words string
+		if words, c.next = schedule(ads.Ref{ClientID: c.Client, Connection: c.Connection}); words != "" {
+			c.Schedule = &words
+		}
+		if !alive {
+			c.next = time.Time{}
+		}
+		c.Next = stamp(c.next)
+	}
+	return s
 }
 
 func stateOf(k store.ConnectionStatus, now time.Time) State {
@@ -137,17 +173,38 @@ func (s Status) Write(w io.Writer, now time.Time) error {
 	if _, err := fmt.Fprintf(w, "database: %s\n", OneLine(s.Database)); err != nil {
 		return err
 	}
+	for _, x := range s.Workers {
+		line := fmt.Sprintf("worker %s: alive, %s here", x.Name, some(int64(x.Runs), "run"))
+		if !x.Alive {
+			line = fmt.Sprintf("worker %s: not heard of since %s (%s)", x.Name, clock(x.seen, now), ago(x.seen, now))
+		}
+		if _, err := fmt.Fprintln(w, OneLine(line)); err != nil {
+			return err
+		}
+	}
 	if len(s.Connections) == 0 {
 		_, err := io.WriteString(w, "No connection has been synced yet.\n")
 		return err
 	}
+	serving := slices.ContainsFunc(s.Connections, func(c ConnectionStatus) bool { return c.Next != nil })
 	t := table{head: []string{"client", "connection", "state", "last complete", ">campaigns", ">failures", "note"}}
+	if serving {
+		t.head = slices.Insert(t.head, 4, "next")
+	}
 	for _, c := range s.Connections {
 		complete := "never"
 		if !c.lastComplete.IsZero() {
 			complete = clock(c.lastComplete, now) + " (" + ago(c.lastComplete, now) + ")"
 		}
-		t.add(c.Client, c.Connection, string(c.State), complete, count(c.Campaigns), count(c.OpenFailures), c.note(now))
+		cells := []string{c.Client, c.Connection, string(c.State), complete, count(c.Campaigns), count(c.OpenFailures), c.note(now)}
+		if serving {
+			next := "–"
+			if !c.next.IsZero() {
+				next = clock(c.next, now)
+			}
+			cells = slices.Insert(cells, 4, next)
+		}
+		t.add(cells...)
 	}
 	return t.write(w)
 }

@@ -155,3 +155,36 @@ func TestSpan(t *testing.T) {
 		}
 	}
 }
+
+func TestStatusOfTheService(t *testing.T) {
+	ref := ads.Ref{ClientID: "acme", Connection: "adplatform"}
+	workers := []store.Worker{
+		{Name: "host1 pid 7", Version: "v1", Alive: true, Runs: 1, BeatAt: noon},
+		{Name: "host2 pid 9", Version: "v1", BeatAt: noon.Add(-time.Hour)},
+	}
+	schedule := func(r ads.Ref) (string, time.Time) {
+		if r != ref {
+			return "", time.Time{}
+		}
+		return "every 15m", noon.Add(10 * time.Minute)
+	}
+	doc := NewStatus("db", []store.ConnectionStatus{{Ref: ads.Ref{ClientID: "old", Connection: "adplatform"}}}, []ads.Ref{ref}, noon).Serving(workers, schedule)
+	var b strings.Builder
+	if err := doc.Write(&b, noon); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"worker host1 pid 7: alive, 1 run here\n", "worker host2 pid 9: not heard of since", "next", clock(noon.Add(10*time.Minute), noon), "–"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in\n%s", want, b.String())
+		}
+	}
+	if c := doc.Connections[0]; *c.Schedule != "every 15m" || c.Next == nil || doc.Connections[1].Schedule != nil {
+		t.Errorf("%+v", doc.Connections)
+	}
+	// Without a service at work nothing is announced.
+	doc = NewStatus("db", nil, []ads.Ref{ref}, noon).Serving(workers[1:], schedule)
+	b.Reset()
+	if err := doc.Write(&b, noon); err != nil || doc.Connections[0].Next != nil || strings.Contains(b.String(), "next") {
+		t.Errorf("%v\n%s", err, b.String())
+	}
+}

@@ -31,6 +31,9 @@ func offset(ref ads.Ref, s config.Schedule) time.Duration {
 	return time.Duration(hi)
 }
 
+// NextSlot is when a connection's schedule asks for its next run after t; zero where it never does.
+func NextSlot(ref ads.Ref, s config.Schedule, t time.Time) time.Time { return next(ref, s, t) }
+
 // next is the connection's first slot after t; zero where its schedule has none.
 func next(ref ads.Ref, s config.Schedule, t time.Time) time.Time {
 	off := offset(ref, s)
