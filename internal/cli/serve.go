@@ -74,7 +74,7 @@ func (c *serveCmd) Run(a *app) error {
 	defer jobs.Close()
 
 	alive := newPulse(a.console)
-	shared := apiclient.NewShared(apiclient.SharedConfig{})
+	shared := apiclient.NewShared(apiclient.SharedConfig{MaxInFlight: requestsAtOnce(c.Workers, openFiles())})
 	defer shared.CloseIdle()
 	svc := service.New(service.Options{
 		ID: id, Name: processName(), Version: buildVersion(), Store: st, Queue: jobs, Log: a.log(),
@@ -109,6 +109,17 @@ func (c *serveCmd) Run(a *app) error {
 		return err
 	}
 	return context.Cause(ctx)
+}
+
+// serveFiles are open besides the sockets of requests: the database's, the queue's, those of whoever looks at the web pages.
+const serveFiles = 150
+
+// requestsAtOnce is what was asked for, within the process's limit on open files.
+func requestsAtOnce(asked int, files uint64) int {
+	if files <= serveFiles+8 {
+		return min(asked, 8)
+	}
+	return int(min(uint64(asked), files-serveFiles))
 }
 
 // openQueue opens the job queue in the same database and makes sure of its tables.
