@@ -115,8 +115,12 @@ func (k *credentials) refuse(r *refusal) {
 
 func (k *credentials) forgive() {
 	k.mu.Lock()
+	was := k.refusal
 	k.refusal = nil
 	k.mu.Unlock()
+	if was == nil {
+		return
+	}
 	k.shared.mu.Lock()
 	delete(k.shared.refused, k.key)
 	k.shared.mu.Unlock()
@@ -126,11 +130,17 @@ func (k *credentials) forgive() {
 }
 
 // Forgive lets refused credentials be tried once more, by all connections that have them: a person has asked for it, or the platform's side was mended.
-// Without it they are never tried again; a Client with others in their place begins anew.
+// Without it they are never tried again, also not by a Client that is made anew with the same; one with others begins anew. Where nothing is refused
+// it does nothing.
 func (c *Client) Forgive() {
 	c.mu.Lock()
 	c.dead = nil
 	c.mu.Unlock()
+	if c.auth != nil {
+		c.auth.mu.Lock()
+		c.seat.refusals = 0
+		c.auth.mu.Unlock()
+	}
 	c.credentials.forgive()
 }
 

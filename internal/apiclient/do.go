@@ -263,6 +263,7 @@ func (c *Client) judge(ctx context.Context, l *logical, tok *token, slot *quota.
 	case ads.ClassTransient, ads.ClassUnreachable:
 		if v.Code == codeSockets { // the host knows nothing of it, and no try is spent
 			l.try--
+			c.c.Shared.CloseIdle() // there are some in reserve, perhaps for other hosts
 			if delay := time.Duration((0.5 + c.c.Rand()) * float64(time.Second)); l.spent+delay <= c.c.MaxElapsed {
 				return outcome{again: true, pause: delay, cause: e}
 			}

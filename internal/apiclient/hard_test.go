@@ -613,6 +613,51 @@ func TestNoSocketLeft(t *testing.T) {
 	})
 }
 
+// The sockets that are kept for other hosts are given up for a host that has none.
+func TestSocketsKeptForOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b *bed
+		var open atomic.Int64
+		b = newBed(t, nil, func(c *apiclient.Config) {
+			c.Shared = apiclient.NewShared(apiclient.SharedConfig{DialContext: func(ctx context.Context, n, a string) (net.Conn, error) {
+				if open.Load() > 0 {
+					return nil, &net.OpError{Op: "dial", Err: syscall.EMFILE}
+				}
+				conn, err := b.net.dial(ctx, n, a)
+				if err == nil {
+					open.Add(1)
+					conn = closing{conn, &open}
+				}
+				return conn, err
+			}})
+			c.Rand = func() float64 { return 0 }
+			t.Cleanup(c.Shared.CloseIdle)
+		}, ok, nil)
+		other := b.another("other", func(c *apiclient.Config) { c.BaseURL = "http://other.test" })
+		for range 3 {
+			begin := time.Now()
+			for _, c := range []*apiclient.Client{b.client, other} {
+				if err := b.listBy(c); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if took := time.Since(begin); took > 2*time.Second {
+				t.Errorf("took %v", took)
+			}
+		}
+	})
+}
+
+type closing struct {
+	net.Conn
+	open *atomic.Int64
+}
+
+func (c closing) Close() error {
+	c.open.Add(-1)
+	return c.Conn.Close()
+}
+
 // Requests that fail for good are given up by themselves after an outage too, and do not keep the host down.
 func TestBadRequestsAfterAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

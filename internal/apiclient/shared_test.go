@@ -187,6 +187,8 @@ func TestRefusedForAll(t *testing.T) {
 		good.Store(true)
 		clients[5].Forgive()
 		allWell(t, b.together(clients))
+		clients[5].Forgive() // of nothing
+		allWell(t, b.together(clients))
 		if b.tokens != 4 {
 			t.Errorf("%d token requests in the end", b.tokens)
 		}
@@ -236,6 +238,11 @@ func TestOneConnectionIsRefused(t *testing.T) {
 			t.Errorf("%d tokens", b.tokens)
 		}
 		wantClass(t, b.syncBy(bad, "good"), ads.ClassAuth, "") // it stays dead
+		bad.Forgive()
+		tokens := b.tokens
+		if err := b.syncBy(bad, "good"); err != nil || b.tokens > tokens {
+			t.Errorf("forgiven: %v, %d tokens more", err, b.tokens-tokens)
+		}
 	})
 }
 
