@@ -23,7 +23,7 @@ import (
 // API is how the engine reaches a platform: the client that sends, and what it has counted so far.
 type API interface {
 	platform.Caller
-	// Stats gives requests, throttled, retries and waited of this client's life; the other figures are zero.
+	// Stats gives requests, throttled, retries and waited since this run began; the other figures are zero.
 	Stats() ads.Figures
 	// SetRun names the run in the client's events.
 	SetRun(runID string)
