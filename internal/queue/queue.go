@@ -126,7 +126,7 @@ const (
 	pollEvery  = time.Second / 2       // for jobs that no notification told of, and for the next lot
 	cooldown   = 50 * time.Millisecond // between two fetches
 	firstLot   = 5                     // jobs in one fetch while other processes want some too; doubled while there are more
-	largestLot = 1000
+	largestLot = 50
 	keepDone   = time.Hour           // rows of ended jobs; what they did stands in runs
 	neverStuck = 1 << 15 * time.Hour // River must not judge: a run may take days, and Adopt knows who is dead
 	manyTries  = 1<<15 - 1           // a job ends by its handler's word alone
