@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -253,6 +254,8 @@ func TestChain(t *testing.T) {
 }
 
 func TestFailures(t *testing.T) {
+	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a redirect is followed") }))
+	defer other.Close()
 	m := fake()
 	m.Put("acme", "c4n4ry")
 	srv := m.Serve(t)
@@ -273,7 +276,7 @@ func TestFailures(t *testing.T) {
 		"expired":       {fakeaws.Fail(400, "ExpiredTokenException", "The security token included in the request is expired"), source.Expired, 0, "get new credentials"},
 		"says its keys": {fakeaws.Fail(400, "Odd", "key "+secretKey+" of "+keyID), source.BadAnswer, 0, "key *** of ***"},
 		"proxy's page":  {fakeaws.Answer(502, `<html>c4n4ry</html>`), source.Unavailable, 0, "HTTP 502"},
-		"redirect":      {fakeaws.Answer(307, ``, "Location", "https://other.example.com/"), source.Misconfigured, 0, "elsewhere"},
+		"redirect":      {fakeaws.Answer(302, ``, "Location", other.URL), source.Misconfigured, 0, "elsewhere"},
 		"no JSON":       {fakeaws.Answer(200, `c4n4ry`), source.BadAnswer, 0, ""},
 		"half":          {fakeaws.Answer(200, `{"SecretString": "c4n4ry`), source.BadAnswer, 0, ""},
 		"nothing":       {fakeaws.Answer(200, `{}`), source.NoKey, 0, "empty"},

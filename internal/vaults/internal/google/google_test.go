@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -203,6 +204,8 @@ func TestCredentials(t *testing.T) {
 }
 
 func TestFailures(t *testing.T) {
+	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a redirect is followed") }))
+	defer other.Close()
 	m := fakegoogle.New(t)
 	m.Put(project, "acme", []byte("c4n4ry"))
 	srv := m.Serve(t)
@@ -220,7 +223,7 @@ func TestFailures(t *testing.T) {
 		"exhausted":      {fakegoogle.Answer(429, `{"error":{"code":429,"message":"Quota exceeded for quota metric 'Access requests'","status":"RESOURCE_EXHAUSTED"}}`, "Retry-After", "5"), source.Throttled, 5 * time.Second, "Quota exceeded"},
 		"unavailable":    {fakegoogle.Answer(503, `{"error":{"code":503,"message":"The service is currently unavailable.","status":"UNAVAILABLE"}}`), source.Unavailable, 0, "currently unavailable"},
 		"proxy's page":   {fakegoogle.Answer(502, `<html>c4n4ry</html>`, "Content-Type", "text/html"), source.Unavailable, 0, "HTTP 502"},
-		"redirect":       {fakegoogle.Answer(302, ``, "Location", "https://other.example.com/x?c4n4ry"), source.Misconfigured, 0, "other.example.com"},
+		"redirect":       {fakegoogle.Answer(302, ``, "Location", other.URL+"/x?c4n4ry"), source.Misconfigured, 0, strings.TrimPrefix(other.URL, "http://")},
 		"no JSON":        {fakegoogle.Answer(200, `c4n4ry`), source.BadAnswer, 0, ""},
 		"half":           {fakegoogle.Answer(200, `{"payload": {"data": "c4n4ry`), source.BadAnswer, 0, ""},
 		"nothing":        {fakegoogle.Answer(200, `{}`), source.BadAnswer, 0, "without a payload"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -263,6 +264,8 @@ func TestKubernetes(t *testing.T) {
 
 // What Vault, or something in its place, may answer.
 func TestFailures(t *testing.T) {
+	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a redirect is followed") }))
+	defer other.Close()
 	v := fakevault.New()
 	v.Put("", "secret/acme", map[string]any{"password": "c4n4ry"})
 	s := open(t, config.Vault{}, map[string]string{"VAULT_ADDR": v.Serve(t).URL, "VAULT_TOKEN": fakevault.Root})
@@ -279,7 +282,7 @@ func TestFailures(t *testing.T) {
 		"sealed":       {fakevault.Answer(503, `{"errors":["Vault is sealed"]}`), source.Unavailable, 0, "unseal"},
 		"internal":     {fakevault.Answer(500, `{"errors":["internal error"]}`, "Retry-After", "3"), source.Unavailable, 3 * time.Second, "internal error"},
 		"proxy's page": {fakevault.Answer(502, `<html>c4n4ry</html>`), source.Unavailable, 0, "HTTP 502"},
-		"redirect":     {fakevault.Answer(307, ``, "Location", "https://other.example.com/v1/secret?c4n4ry"), source.Misconfigured, 0, "https://other.example.com"},
+		"redirect":     {fakevault.Answer(307, ``, "Location", other.URL+"/v1/secret?c4n4ry"), source.Misconfigured, 0, other.URL},
 		"no JSON":      {fakevault.Answer(200, `c4n4ry`), source.BadAnswer, 0, "not Vault's"},
 		"half":         {fakevault.Answer(200, `{"data":{"data":{"password":"c4n4ry`), source.Unreachable, 0, "no answer that can be read"},
 		"nothing":      {fakevault.Answer(200, `{}`), source.NoSecret, 0, "keeps nothing"},
