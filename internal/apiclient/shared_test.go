@@ -246,6 +246,48 @@ func TestOneConnectionIsRefused(t *testing.T) {
 	})
 }
 
+// Nor when it is alone with them for a while: they have worked for others.
+func TestOneConnectionIsRefusedAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, nil, nil, func(w http.ResponseWriter, r *http.Request) {
+			if strings.Contains(r.URL.Path, "bad") {
+				status(401, `{"error":"Unauthorized"}`)(w, r)
+				return
+			}
+			ok(w, r)
+		}, nil)
+		clients := b.many(3)
+		allWell(t, b.together(clients))
+		bad := b.another("bad", nil)
+		for range 3 {
+			e := wantClass(t, b.syncBy(bad, "bad"), ads.ClassAuth, "fresh_token_refused")
+			if !strings.HasPrefix(e.Message, "fresh token refused for client bad (source: env BAD): ") {
+				t.Error(e.Message)
+			}
+		}
+		allWell(t, b.together(clients))
+		if b.tokens > 4 {
+			t.Errorf("%d tokens", b.tokens)
+		}
+	})
+}
+
+// A connection that is given up while it asks for the token goes on asking for the others.
+func TestTokenOutlivesTheConnectionThatAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, nil, nil, ok, first(1, status(503, ``, "Retry-After", "5"), func(w http.ResponseWriter, _ *http.Request) { giveToken(w, 1, "3600") }))
+		bad := b.another("bad", nil)
+		ended := make(chan error)
+		go func() { ended <- bad.Login(t.Context()) }()
+		time.Sleep(time.Second)
+		time.AfterFunc(time.Second, bad.Kill)
+		allWell(t, b.together(b.many(3)))
+		if err := <-ended; ads.ClassOf(err) != ads.ClassAuth || b.tokens != 2 {
+			t.Errorf("%v, %d token requests", err, b.tokens)
+		}
+	})
+}
+
 // Credentials whose tokens work for nobody are given up for all after two.
 func TestFreshTokensRefusedToAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
