@@ -65,3 +65,7 @@ const bareUpdate = ` ON CONFLICT (client_id, connection, account_id, id) DO UPDA
 func BenchmarkQuota(b *testing.B) {
 	storetest.BenchQuota(b, func(b *testing.B) storetest.Database { return database(b, pgtest.New(b)) })
 }
+
+func BenchmarkHistory(b *testing.B) {
+	storetest.BenchHistory(b, func(b *testing.B) storetest.Database { return database(b, pgtest.New(b)) })
+}

@@ -689,6 +689,9 @@ func TestNothingLeaks(t *testing.T) {
 		t.Error(err)
 	}
 	x.End()
+	if _, err := s.Beat(t.Context(), store.Beat{ID: "a", Lease: time.Minute}); err != nil {
+		t.Error(err)
+	}
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}

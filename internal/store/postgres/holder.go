@@ -31,12 +31,14 @@ type holder struct {
 const lockSession = `SELECT set_config(name, v, false) FROM (VALUES ('statement_timeout', '0'), ('idle_session_timeout', '0'), ('lock_timeout', '10s'),
 	('tcp_keepalives_idle', '10'), ('tcp_keepalives_interval', '5'), ('tcp_keepalives_count', '3')) AS l (n, v) JOIN pg_settings ON name = n`
 
+var errClosed = &store.Error{Kind: store.KindOther, Op: "lock", Message: "the database was closed"}
+
 // take gives the holder's id, whose lock is then held until close.
 func (h *holder) take(ctx context.Context) (string, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
-		return "", &store.Error{Kind: store.KindOther, Op: "lock", Message: "the database was closed"}
+		return "", errClosed
 	}
 	if h.id != "" {
 		return h.id, nil

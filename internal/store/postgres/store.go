@@ -2,7 +2,7 @@
 //
 // Large batches go by a binary COPY into a temporary table and one upsert from there, the first load of an account by a COPY straight into
 // its table, small ones as arrays. A connection of its own holds an advisory lock for as long as this Store lives: it is how other
-// processes know that we do.
+// processes know that we do. Where a service beats, one more carries its beats.
 //
 // It imports ads, quota, secret and store, and must not import the engine or anything that prints.
 package postgres
@@ -40,8 +40,10 @@ type Store struct {
 	schema string // named by search_path; empty: the connection's own
 	holder holder
 
-	mu    sync.Mutex
-	fresh map[freshKey]bool // whether an account had no rows when its run began
+	mu     sync.Mutex
+	closed bool
+	heart  *pgxpool.Pool     // of one connection, for Beat; made by the first
+	fresh  map[freshKey]bool // whether an account had no rows when its run began
 }
 
 var (
@@ -137,6 +139,13 @@ func (s *Store) Describe() string {
 // Close gives back all locks and connections.
 func (s *Store) Close() error {
 	s.holder.close()
+	s.mu.Lock()
+	heart := s.heart
+	s.closed = true
+	s.mu.Unlock()
+	if heart != nil {
+		heart.Close()
+	}
 	s.pool.Close()
 	return nil
 }
@@ -147,20 +156,24 @@ const begin = "BEGIN"
 // tx runs fn in a transaction and tries again where that may help. fn ends with commit; what else it has to do before its end it may send in
 // one batch with that.
 func (s *Store) tx(ctx context.Context, op string, fn func(ctx context.Context, c *pgx.Conn) error) error {
+	return s.txOn(ctx, s.pool, op, fn)
+}
+
+func (s *Store) txOn(ctx context.Context, pool *pgxpool.Pool, op string, fn func(ctx context.Context, c *pgx.Conn) error) error {
 	limited, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()
 	err := common.Retry(limited, pause, func() error {
-		err := s.once(limited, fn)
+		err := once(limited, pool, fn)
 		if err != nil && lost(err) {
-			s.pool.Reset() // the others that wait in the pool are as dead
+			pool.Reset() // the others that wait in the pool are as dead
 		}
 		return err
 	})
 	return s.place.error(ctx, op, err)
 }
 
-func (s *Store) once(ctx context.Context, fn func(ctx context.Context, c *pgx.Conn) error) error {
-	pc, err := s.pool.Acquire(ctx)
+func once(ctx context.Context, pool *pgxpool.Pool, fn func(ctx context.Context, c *pgx.Conn) error) error {
+	pc, err := pool.Acquire(ctx)
 	if err != nil {
 		return err
 	}
@@ -259,7 +272,7 @@ func (s *Store) CheckWritable(ctx context.Context) error {
 	}
 	limited, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()
-	err = s.once(limited, func(ctx context.Context, c *pgx.Conn) error {
+	err = once(limited, s.pool, func(ctx context.Context, c *pgx.Conn) error {
 		b := &pgx.Batch{}
 		b.Queue(begin)
 		b.Queue("INSERT INTO adsync_probe (id, at) VALUES (1, now()) ON CONFLICT (id) DO UPDATE SET at = excluded.at")

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"adsync/internal/ads"
 	"adsync/internal/store"
@@ -24,13 +25,36 @@ const buryWorkersSQL = `WITH gone AS (DELETE FROM adsync_workers WHERE lease_unt
 // leaseEndedSQL says of a holder, named by the column before it, that it has beaten and its lease has ended.
 const leaseEndedSQL = `EXISTS (SELECT 1 FROM adsync_workers w WHERE w.lease_until <= clock_timestamp() AND w.holder_id = `
 
+// heartPool is one connection that nothing else uses: a beat that waits behind the commits of many runs would cost those runs their locks.
+func (s *Store) heartPool(ctx context.Context) (*pgxpool.Pool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.heart == nil {
+		if s.closed {
+			return nil, errClosed
+		}
+		cfg := s.config.Copy()
+		cfg.MaxConns, cfg.MinConns, cfg.MinIdleConns = 1, 0, 0
+		pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), cfg)
+		if err != nil {
+			return nil, err
+		}
+		s.heart = pool
+	}
+	return s.heart, nil
+}
+
 // Beat implements store.Store.
 func (s *Store) Beat(ctx context.Context, w store.Beat) (out []store.Worker, err error) {
 	me, err := s.holder.take(ctx)
 	if err != nil {
 		return nil, s.place.error(ctx, "beat", err)
 	}
-	err = s.tx(ctx, "beat", func(ctx context.Context, c *pgx.Conn) error {
+	heart, err := s.heartPool(ctx)
+	if err != nil {
+		return nil, s.place.error(ctx, "beat", err)
+	}
+	err = s.txOn(ctx, heart, "beat", func(ctx context.Context, c *pgx.Conn) error {
 		b := &pgx.Batch{}
 		b.Queue(begin)
 		b.Queue(beatSQL, ads.Text(w.ID), ads.Text(w.Name), ads.Text(w.Version), me, w.Runs, w.Lease)

@@ -69,3 +69,7 @@ const bareUpdate = ` ON CONFLICT (client_id, connection, account_id, id) DO UPDA
 func BenchmarkQuota(b *testing.B) {
 	storetest.BenchQuota(b, func(b *testing.B) storetest.Database { return database(filepath.Join(b.TempDir(), "adsync.db")) })
 }
+
+func BenchmarkHistory(b *testing.B) {
+	storetest.BenchHistory(b, func(b *testing.B) storetest.Database { return database(filepath.Join(b.TempDir(), "adsync.db")) })
+}

@@ -201,7 +201,7 @@ func (c *conn) queryBound(query string, scan func(v []driver.Value) error) error
 // SQLite's own polling for another of the same process.
 type writer struct {
 	conn
-	turn  chan struct{}
+	turn  *turns
 	place place
 	wait  time.Duration // for another process's transaction
 }
@@ -211,19 +211,25 @@ type place struct{ path string }
 
 // tx runs fn in a transaction.
 func (w *writer) tx(ctx context.Context, op string, fn func(*conn) error) error {
-	t := time.NewTimer(turnTimeout)
-	defer t.Stop()
-	select {
-	case w.turn <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
+	return w.inTurn(ctx, op, false, fn)
+}
+
+// urgent is tx before all others that wait.
+func (w *writer) urgent(ctx context.Context, op string, fn func(*conn) error) error {
+	return w.inTurn(ctx, op, true, fn)
+}
+
+func (w *writer) inTurn(ctx context.Context, op string, urgent bool, fn func(*conn) error) error {
+	if !w.turn.take(ctx, urgent, turnTimeout) {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		return &store.Error{
-			Kind: store.KindLocked, Op: op, Message: fmt.Sprintf("%s: another write of this process has taken longer than %s", w.place.path, turnTimeout),
+			Kind: store.KindLocked, Op: op, Message: fmt.Sprintf("%s: other writes of this process have taken longer than %s", w.place.path, turnTimeout),
 			Hint: "the disk may be too slow or stuck",
 		}
 	}
-	defer func() { <-w.turn }()
+	defer w.turn.give()
 	if err := ctx.Err(); err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -82,7 +83,7 @@ func Open(ctx context.Context, path string, o Options) (*Store, error) {
 		o.LockWait = busyTimeout
 	}
 	s := &Store{path: abs, place: p}
-	turn := make(chan struct{}, 1)
+	turn := &turns{}
 	s.write = writer{turn: turn, place: p, wait: o.LockWait, conn: conn{dsn: dsn(abs,
 		"journal_mode(WAL)", "synchronous(FULL)", kib(cache), "wal_autocheckpoint(4000)", "journal_size_limit(33554432)", "foreign_keys(0)", "temp_store(MEMORY)",
 	)}}
@@ -182,8 +183,8 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.closed = true
-	s.write.turn <- struct{}{}
-	defer func() { <-s.write.turn }()
+	s.write.turn.take(context.Background(), false, math.MaxInt64)
+	defer s.write.turn.give()
 	err := errors.Join(s.readers.Close(), s.quota.close(), s.write.close(), s.holder.close())
 	s.write.dsn, s.quota.dsn = closedDSN, closedDSN
 	return s.place.error("close", err)

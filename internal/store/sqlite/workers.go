@@ -29,7 +29,7 @@ func (s *Store) Beat(ctx context.Context, b store.Beat) (out []store.Worker, err
 	if err != nil {
 		return nil, s.place.openError(err)
 	}
-	err = s.write.tx(ctx, "beat", func(c *conn) error {
+	err = s.write.urgent(ctx, "beat", func(c *conn) error {
 		now := time.Now()
 		// An id that comes back with another holder is another process.
 		_, err := c.exec(`INSERT INTO adsync_workers (id, name, version, holder_id, runs, started_at, beat_at, lease_until) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7)

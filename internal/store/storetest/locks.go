@@ -446,7 +446,7 @@ func testCancelled(t *testing.T, db Database) {
 	_, err := s.Commit(ctx, x.lease, &store.Commit{RunID: "r1", Seq: 1, Account: "acc", Stream: "campaigns", Stamp: at(1), Listed: x.listedDirect(entity("a")), After: after(1)})
 	for what, err := range map[string]error{
 		"Commit": err, "NoteWait": s.NoteWait(ctx, x.lease, store.Wait{}), "Release": s.Release(ctx, x.lease),
-		"UpdateQuota": s.UpdateQuota(ctx, "b", add),
+		"UpdateQuota": s.UpdateQuota(ctx, "b", add), "Park": s.Park(ctx, acme, store.Wait{Reason: "r", Until: at(9)}), "Leave": s.Leave(ctx, "a"),
 	} {
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: %v", what, err)
@@ -454,6 +454,18 @@ func testCancelled(t *testing.T, db Database) {
 	}
 	if _, err := s.Status(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("Status: %v", err)
+	}
+	if _, err := s.Beat(ctx, store.Beat{ID: "a", Lease: time.Minute}); !errors.Is(err, context.Canceled) {
+		t.Errorf("Beat: %v", err)
+	}
+	if _, err := s.DueRetries(ctx, at(0), 1); !errors.Is(err, context.Canceled) {
+		t.Errorf("DueRetries: %v", err)
+	}
+	if _, err := s.LastStarts(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("LastStarts: %v", err)
+	}
+	if _, err := s.Prune(ctx, at(0)); !errors.Is(err, context.Canceled) {
+		t.Errorf("Prune: %v", err)
 	}
 	wantResult(t, x.direct(at(2), entity("a")), store.Result{Written: 1})
 	x.finish(ads.Complete, at(3))
@@ -480,5 +492,8 @@ func testClosed(t *testing.T, db Database) {
 	}
 	if _, err := s.Status(testContext(t)); err == nil {
 		t.Error("Status went through after Close")
+	}
+	if _, err := s.Beat(testContext(t), store.Beat{ID: "a", Lease: time.Minute}); err == nil {
+		t.Error("Beat went through after Close")
 	}
 }
