@@ -530,6 +530,38 @@ func TestBounded(t *testing.T) {
 	}
 }
 
+// TestLongRun: of a run with very many requests those that went well are left out after a while, those that did not never.
+func TestLongRun(t *testing.T) {
+	r := newReceiver(t)
+	obs, shutdown, err := FromEnv([]string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + r.URL, "OTEL_BSP_MAX_QUEUE_SIZE=100000"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := ads.Ref{ClientID: "acme", Connection: "x"}
+	on := func(d observe.Data) { obs.Observe(observe.Event{At: time.Now(), Ref: ref, Data: d}) }
+	on(observe.RunStarted{})
+	const n = 10 * maxDetailed
+	for i := range int64(n) {
+		on(observe.Attempt{Request: i})
+		end := observe.RequestEnded{Request: i, Endpoint: "sync", Attempts: 1}
+		switch i {
+		case n - 1:
+			end.Endpoint, end.Class = "failed", ads.ClassDenied
+		case n - 2:
+			end.Endpoint, end.Attempts = "repeated", 2
+		}
+		on(end)
+	}
+	on(observe.RunFinished{Outcome: ads.Complete})
+	stop(t, shutdown)
+	if len(r.named("sync")) != maxDetailed || len(r.named("failed")) != 1 || len(r.named("repeated")) != 1 {
+		t.Errorf("%d went well, %d failed, %d were repeated", len(r.named("sync")), len(r.named("failed")), len(r.named("repeated")))
+	}
+	if got := attr(r.named("run")[0], "adsync.requests_left_out"); !strings.Contains(got, fmt.Sprint(n-maxDetailed-2)) {
+		t.Errorf("%s are left out", got)
+	}
+}
+
 // requestEvents are what one request of a run makes.
 var requestEvents = []observe.Data{
 	observe.QuotaState{Bucket: "acme", Used: 3, Limit: 10, Window: time.Minute},

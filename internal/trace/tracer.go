@@ -2,6 +2,7 @@ package trace
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,6 +20,7 @@ const (
 	maxRequests = 4096 // of a connection that are going on
 	maxParts    = 64   // attempts and pauses of one request
 	maxPages    = 64   // open at once
+	maxDetailed = 2000 // requests of a run with spans of their own; of the rest only those that failed or were repeated. Nobody reads a trace of a million spans
 	maxText     = 200
 )
 
@@ -36,7 +38,9 @@ type conn struct {
 	mu       sync.Mutex
 	ctx      context.Context // of the run's span; nil between runs
 	span     trace.Span
-	muted    bool // the run is not sampled
+	muted    bool  // the run is not sampled
+	detailed int   // requests with spans
+	leftOut  int64 // requests without
 	pages    []page
 	waits    map[observe.WaitReason]trace.Span
 	requests map[int64][]part
@@ -166,15 +170,21 @@ func (t *tracer) begin(c *conn, e *observe.Event, d observe.RunStarted) {
 		c.span.End(trace.WithTimestamp(e.At))
 	}
 	c.reset()
-	c.ctx, c.span = t.tr.Start(context.Background(), "run", trace.WithTimestamp(e.At), trace.WithAttributes(
-		attribute.String("adsync.client", text(e.Ref.ClientID)), attribute.String("adsync.connection", text(e.Ref.Connection)), attribute.String("adsync.platform", e.Platform),
+	c.ctx, c.span = t.tr.Start(context.Background(), "run", trace.WithTimestamp(e.At), trace.WithAttributes(names(e)...), trace.WithAttributes(
 		attribute.String("adsync.run_id", e.RunID), attribute.String("adsync.trigger", text(d.Trigger)), attribute.Bool("adsync.resumed", d.Resumed),
 	))
 	c.muted = !c.span.IsRecording()
 }
 
+// names say whose it is, at the root of a trace.
+func names(e *observe.Event) []attribute.KeyValue {
+	return []attribute.KeyValue{
+		attribute.String("adsync.client", text(e.Ref.ClientID)), attribute.String("adsync.connection", text(e.Ref.Connection)), attribute.String("adsync.platform", text(e.Platform)),
+	}
+}
+
 func (c *conn) reset() {
-	c.ctx, c.span, c.muted, c.pages, c.waits, c.requests = nil, nil, false, nil, nil, nil
+	c.ctx, c.span, c.muted, c.detailed, c.leftOut, c.pages, c.waits, c.requests = nil, nil, false, 0, 0, nil, nil, nil
 }
 
 // keep remembers a part of a request.
@@ -195,22 +205,25 @@ func (t *tracer) request(c *conn, e *observe.Event, d observe.RequestEnded) {
 	if c.muted {
 		return
 	}
+	if c.detailed >= maxDetailed && d.Class == ads.ClassOK && d.Attempts <= 1 {
+		c.leftOut++
+		return
+	}
+	c.detailed++
 	begin := e.At.Add(-d.Duration)
-	parent := c.ctx
+	parent, attrs := c.ctx, []attribute.KeyValue{attribute.Int64("adsync.request", d.Request), attribute.Int("adsync.attempts", d.Attempts)}
 	switch {
 	case parent == nil: // a login, before or between runs
 		parent = context.Background()
+		attrs = append(attrs, names(e)...)
 	case d.Page > 0:
 		parent = t.page(c, d.Page, begin)
 	}
-	ctx, span := t.tr.Start(parent, d.Endpoint, trace.WithTimestamp(begin), trace.WithAttributes(
-		attribute.String("adsync.client", text(e.Ref.ClientID)), attribute.String("adsync.connection", text(e.Ref.Connection)), attribute.String("adsync.platform", e.Platform),
-		attribute.Int64("adsync.request", d.Request), attribute.Int("adsync.attempts", d.Attempts),
-	))
+	ctx, span := t.tr.Start(parent, d.Endpoint, trace.WithTimestamp(begin), trace.WithAttributes(attrs...))
 	if span.IsRecording() {
 		for _, p := range parts {
 			if p.attempt != nil {
-				t.attempt(ctx, e, p.end, p.attempt)
+				t.attempt(ctx, p.end, p.attempt)
 			} else {
 				t.pause(ctx, p.end, e.At, p.retry)
 			}
@@ -220,8 +233,8 @@ func (t *tracer) request(c *conn, e *observe.Event, d observe.RequestEnded) {
 	span.End(trace.WithTimestamp(e.At))
 }
 
-func (t *tracer) attempt(ctx context.Context, e *observe.Event, end time.Time, a *observe.Attempt) {
-	attrs := []attribute.KeyValue{attribute.Int("adsync.try", a.Try), attribute.Bool("adsync.sent", a.Sent), attribute.String("adsync.platform", e.Platform)}
+func (t *tracer) attempt(ctx context.Context, end time.Time, a *observe.Attempt) {
+	attrs := []attribute.KeyValue{attribute.Int("adsync.try", a.Try), attribute.Bool("adsync.sent", a.Sent)}
 	if a.Status > 0 {
 		attrs = append(attrs, attribute.Int("http.response.status_code", a.Status))
 	}
@@ -271,13 +284,17 @@ func (t *tracer) page(c *conn, number int, begin time.Time) context.Context {
 	return ctx
 }
 
-// listed ends the page that was committed: they are in the order in which they were read.
+// listed ends the page that was committed. Where the platform counts its pages otherwise, it is the oldest: they are committed in their order.
 func (c *conn) listed(e *observe.Event, d observe.PageListed) {
-	if len(c.pages) == 0 {
+	at := slices.IndexFunc(c.pages, func(p page) bool { return p.number == d.Page })
+	if at < 0 && c.leftOut == 0 && len(c.pages) > 0 {
+		at = 0
+	}
+	if at < 0 {
 		return
 	}
-	p := c.pages[0]
-	c.pages = c.pages[1:]
+	p := c.pages[at]
+	c.pages = slices.Delete(c.pages, at, at+1)
 	p.span.SetAttributes(
 		attribute.String("adsync.account", text(d.Account)), attribute.String("adsync.stream", text(d.Stream)), attribute.Int("adsync.rows", d.Rows),
 		attribute.Int("adsync.rows_new", d.New), attribute.Int("adsync.pass", d.Pass),
@@ -327,6 +344,9 @@ func (c *conn) finish(e *observe.Event, d observe.RunFinished) {
 		attribute.Int64("adsync.pages", f.Pages), attribute.Int64("adsync.requests", f.Requests), attribute.Int64("adsync.throttled", f.Throttled),
 		attribute.Int64("adsync.retries", f.Retries), attribute.Float64("adsync.waited_seconds", f.Waited.Seconds()),
 	)
+	if c.leftOut > 0 {
+		c.span.SetAttributes(attribute.Int64("adsync.requests_left_out", c.leftOut))
+	}
 	if class := ads.ClassOf(d.Err); d.Outcome == ads.Failed {
 		fail(c.span, class, "")
 	}
