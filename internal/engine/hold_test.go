@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +12,8 @@ import (
 
 	"adsync/internal/ads"
 	"adsync/internal/engine"
+	"adsync/internal/observe"
+	"adsync/internal/platform"
 	"adsync/internal/simulator"
 	"adsync/internal/store"
 )
@@ -327,6 +330,61 @@ func TestRetryWithoutFollowUps(t *testing.T) {
 		b.mustPartial(s, 1, 1)
 		if f := b.failures(); len(f) != 1 || f[0].Class != ads.ClassBadRecord || f[0].Code != "no_stream" || !f[0].NextRetryAt.IsZero() {
 			t.Errorf("%+v", f)
+		}
+	})
+}
+
+// twoStreams is a platform of which one stream has calls of its own, and the other has none.
+type twoStreams struct{ campaigns, groups []string }
+
+func (*twoStreams) Spec() platform.Spec {
+	return platform.Spec{Name: "two", Streams: []platform.Stream{{Name: "campaigns", FollowUps: true, PageRows: 10}, {Name: "ad_groups", PageRows: 10}}}
+}
+func (*twoStreams) Classify(platform.Reply) platform.Verdict { return platform.Verdict{} }
+
+func (*twoStreams) Accounts(context.Context, platform.Caller) iter.Seq2[ads.Account, error] {
+	return func(yield func(ads.Account, error) bool) { yield(ads.Account{ID: "acc"}, nil) }
+}
+
+func (p *twoStreams) Step(_ context.Context, _ platform.Caller, t platform.Task, emit func(ads.Record) error) (platform.Next, error) {
+	ids := p.campaigns
+	if t.Stream == "ad_groups" {
+		ids = p.groups
+	}
+	for _, id := range ids {
+		if err := emit(ads.Record{Entity: ads.Entity{ID: id, Name: id, Status: ads.StatusActive, Raw: []byte("{}")}}); err != nil {
+			return platform.Next{}, err
+		}
+	}
+	return platform.Next{More: ads.Some(false), Total: ads.Some(int64(len(ids)))}, nil
+}
+
+func (*twoStreams) Follow(_ context.Context, _ platform.Caller, _ platform.Task, id string) error {
+	if strings.HasPrefix(id, "bad") {
+		return &ads.Error{Class: ads.ClassPermanent, Message: "no"}
+	}
+	return nil
+}
+
+// idle is a client that nobody asks for anything.
+type idle struct{ platform.Caller }
+
+func (idle) Stats() ads.Figures     { return ads.Figures{} }
+func (idle) SetRun(string)          {}
+func (idle) Watch(observe.Observer) {}
+
+// What is held in one stream does not keep what is gone in another from being marked: it was not tried, so nothing of it went wrong.
+func TestHeldInOneStream(t *testing.T) {
+	inBubble(t, quick(1), func(b *bed) {
+		p := &twoStreams{campaigns: []string{"a", "bad", "c"}, groups: []string{"g1", "g2", "g3", "g4", "g5", "g6"}}
+		two := func(o *engine.Options) { o.Platform, o.API = p, idle{} }
+		b.mustPartial(b.run(b.t.Context(), two), 9, 1)
+		p.groups = p.groups[1:]
+		b.mustPartial(b.run(b.t.Context(), two), 8, 1) // it has failed again
+		s := b.run(b.t.Context(), two, scheduled)
+		b.mustPartial(s, 8, 1)
+		if n := query[int](b, "SELECT count(*) FROM ad_groups WHERE removed_at IS NOT NULL"); n != 1 || s.Figures.Removed != 1 {
+			t.Errorf("%d marked, %+v", n, s.Figures)
 		}
 	})
 }

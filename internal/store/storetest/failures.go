@@ -275,11 +275,13 @@ func testHeld(t *testing.T, db Database) {
 	x.finish(ads.Partial, at(111))
 	// Not listed any more in the pass that counts: it is gone.
 	x = begin(t, s, acme, newRun("r4", at(200)))
-	wantResult(t, listAt(201, 1, 1, true, "later", "poison"), store.Result{Held: 2})
+	// The failure of "back" is resolved, though its next try would not be due.
+	wantResult(t, listAt(201, 1, 1, true, "later", "poison", "back"), store.Result{Held: 2})
+	wantResult(t, x.commit(store.Commit{Stamp: at(201), Done: []int64{3}}), store.Result{Written: 1})
 	renamed := entity("later")
 	renamed.Name = "renamed"
 	l = x.listedDirect(renamed)
-	l.Direct, l.FirstSeq, l.Pass, l.HoldFailed = false, 3, 2, true
+	l.Direct, l.FirstSeq, l.Pass, l.HoldFailed = false, 4, 2, true
 	wantResult(t, x.commit(store.Commit{Stamp: at(202), Listed: l}), store.Result{SeenInRun: 1})
 	x.sweep(store.Sweep{Pass: 2, Stamp: at(203), MaxShare: 1})
 	wantRows(t, db, "SELECT entity_id FROM failures WHERE resolved_at IS NULL", []string{"later"})
@@ -289,7 +291,7 @@ func testHeld(t *testing.T, db Database) {
 	if got := ids(x.pending()); got != "later poison" {
 		t.Errorf("pending %q", got)
 	}
-	wantResult(t, listAt(206, 2, 4, true, "poison"), store.Result{SeenInRun: 1})
+	wantResult(t, listAt(206, 2, 5, true, "poison"), store.Result{SeenInRun: 1})
 	wantResult(t, x.commit(store.Commit{Stamp: at(207), Done: []int64{1, 2}}), store.Result{Written: 2})
 	wantRows(t, db, "SELECT count(*) FROM failures WHERE resolved_at IS NULL", []string{"0"})
 	wantRows(t, db, "SELECT id, name, raw FROM campaigns WHERE account_id = 'acc' AND id IN ('later', 'poison') ORDER BY id",
