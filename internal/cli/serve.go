@@ -16,6 +16,7 @@ import (
 	"adsync/internal/apiclient"
 	"adsync/internal/config"
 	"adsync/internal/connect"
+	"adsync/internal/metrics"
 	"adsync/internal/observe"
 	"adsync/internal/queue"
 	"adsync/internal/quota"
@@ -23,6 +24,7 @@ import (
 	"adsync/internal/server"
 	"adsync/internal/service"
 	"adsync/internal/store"
+	"adsync/internal/trace"
 )
 
 type serveCmd struct {
@@ -39,6 +41,7 @@ const (
 	aliveEvery  = 30 * time.Second
 	manyConns   = 20 // beyond, pages and short waits are for the dashboard and the debug log
 	queueWithin = 60 * time.Second
+	flushWithin = time.Second // for the last traces
 )
 
 func (c *serveCmd) Run(a *app) error {
@@ -66,6 +69,8 @@ func (c *serveCmd) Run(a *app) error {
 			a.log().Warn("the database could not be closed cleanly: " + err.Error())
 		}
 	}()
+	meter := metrics.New(metrics.Options{Version: buildVersion()})
+	st = meter.Store(st)
 	id := uuid.NewString()
 	jobs, err := a.openQueue(cfg.Database, id, c.Migrate)
 	if err != nil {
@@ -73,16 +78,40 @@ func (c *serveCmd) Run(a *app) error {
 	}
 	defer jobs.Close()
 
+	spans, flush, err := trace.FromEnv(a.environ, trace.Version(buildVersion()), trace.OnError(func(err error) {
+		a.log().Warn("traces could not be sent: " + err.Error())
+	}))
+	if err != nil {
+		return usagef("", "%s", err)
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(a.ctx), flushWithin)
+		defer cancel()
+		_ = flush(ctx) // what is lost has been told of
+	}()
 	alive := newPulse(a.console)
+	events := observe.NewFan(alive, meter, spans)
 	shared := apiclient.NewShared(apiclient.SharedConfig{MaxInFlight: requestsAtOnce(c.Workers, openFiles())})
 	defer shared.CloseIdle()
 	svc := service.New(service.Options{
 		ID: id, Name: processName(), Version: buildVersion(), Store: st, Queue: jobs, Log: a.log(),
 		Maker: &connect.Maker{
-			Quota: quota.NewManager(st), Shared: shared, Observer: alive, MaxWait: parkAfter, ParkAfter: parkAfter, Grace: serveGrace,
+			Quota: quota.NewManager(st), Shared: shared, Observer: events, MaxWait: parkAfter, ParkAfter: parkAfter, Grace: serveGrace,
 		},
 	}, cfg.Connections)
 	alive.many(len(cfg.Connections) > manyConns)
+	meter.Configure(measured(cfg.Connections))
+	meter.Source(metrics.Sources{
+		Standings: metrics.Stored(st), Jobs: metrics.ByState(jobs.Depth), Runs: svc.Running,
+		Workers: func() (n int) {
+			for _, w := range svc.Workers() {
+				if w.Alive {
+					n++
+				}
+			}
+			return n
+		},
+	})
 
 	ctx, cancel := context.WithCancelCause(a.ctx)
 	defer cancel(nil)
@@ -90,7 +119,7 @@ func (c *serveCmd) Run(a *app) error {
 	defer loops.Wait()
 	defer cancel(nil)
 	if listener != nil {
-		web := server.New(server.Options{Service: svc, Store: st, Log: a.log()})
+		web := server.New(server.Options{Service: svc, Store: st, Metrics: meter.Handler(), Log: a.log()})
 		loops.Go(func() {
 			if err := web.Serve(ctx, listener); err != nil {
 				cancel(fmt.Errorf("the web server ended: %w", err))
@@ -98,7 +127,7 @@ func (c *serveCmd) Run(a *app) error {
 		})
 		a.log().Info("listening on http://" + listener.Addr().String())
 	}
-	loops.Go(func() { a.reloads(ctx, svc, cfg.Database, alive) })
+	loops.Go(func() { a.reloads(ctx, svc, cfg.Database, alive, meter) })
 	loops.Go(func() { alive.beat(ctx, a.log(), svc) })
 	a.log().Info(fmt.Sprintf("serving %s from %s", plural(int64(len(cfg.Connections)), "connection"), st.Describe()), "worker", id)
 	stop := context.AfterFunc(a.ctx, func() {
@@ -196,7 +225,7 @@ func processName() string {
 }
 
 // reloads reads the configuration again at each SIGHUP. A broken one changes nothing.
-func (a *app) reloads(ctx context.Context, svc *service.Service, db config.Database, alive *pulse) {
+func (a *app) reloads(ctx context.Context, svc *service.Service, db config.Database, alive *pulse, meter *metrics.Metrics) {
 	for range hangups(ctx) {
 		a.log().Info("SIGHUP: reading the configuration again")
 		cfg, err := a.load(false)
@@ -209,10 +238,26 @@ func (a *app) reloads(ctx context.Context, svc *service.Service, db config.Datab
 			a.log().Warn("the database cannot change while serving: start anew for that; the rest is taken on")
 		}
 		alive.many(len(cfg.Connections) > manyConns)
+		meter.Configure(measured(cfg.Connections))
 		ch := svc.Reload(cfg.Connections)
 		alive.forget(ch.Removed)
 		a.log().Info(fmt.Sprintf("the configuration is taken on: %d added, %d changed, %d removed", len(ch.Added), len(ch.Changed), len(ch.Removed)))
 	}
+}
+
+// measured are connections as the metrics know them.
+func measured(conns []config.Connection) []metrics.Connection {
+	now, intervals := time.Now(), map[string]time.Duration{}
+	out := make([]metrics.Connection, len(conns))
+	for i, c := range conns {
+		every, ok := intervals[c.Schedule.Text]
+		if !ok {
+			every = metrics.IntervalOf(c.Schedule.Next, now)
+			intervals[c.Schedule.Text] = every
+		}
+		out[i] = metrics.Connection{Ref: c.Ref, Platform: c.Platform, Interval: every}
+	}
+	return out
 }
 
 // pulse counts who waits, for the line that says that all is alive, and keeps from the log what thousands of connections would fill it with.

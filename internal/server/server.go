@@ -22,6 +22,7 @@ import (
 type Options struct {
 	Service *service.Service
 	Store   store.Store
+	Metrics http.Handler // nil: none
 	Log     *slog.Logger
 }
 
@@ -47,6 +48,9 @@ func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", s.ready)
+	if s.o.Metrics != nil {
+		mux.Handle("GET /metrics", s.o.Metrics)
+	}
 	mux.HandleFunc("GET /api/v1/status", s.status)
 	mux.HandleFunc("POST /api/v1/sync", s.sync)
 	return limitBody(http.NewCrossOriginProtection().Handler(mux))
