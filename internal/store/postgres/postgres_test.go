@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"database/sql"
 	"os"
 	"strings"
 	"testing"
@@ -9,6 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver pgx of database/sql
+	"github.com/pressly/goose/v3"
 
 	"adsync/internal/pgtest"
 	"adsync/internal/secret"
@@ -83,4 +86,17 @@ func rows(t testing.TB, conn *pgx.Conn, query string) [][]string {
 		t.Fatalf("%s: %v", query, err)
 	}
 	return out
+}
+
+// Fault 154: a database of the first version is brought up to date, and its run goes on.
+func TestUpgrade(t *testing.T) {
+	dsn := pgtest.New(t)
+	storetest.Upgrade(t, database(t, dsn), func(t testing.TB) {
+		db, err := sql.Open("pgx", dsn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		storetest.MigrateTo(t, goose.DialectPostgres, db, 1)
+	})
 }

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/pressly/goose/v3"
+
 	"adsync/internal/store"
 	"adsync/internal/store/sqlite"
 	"adsync/internal/store/storetest"
@@ -107,4 +109,10 @@ func ask(t testing.TB, db *sql.DB, query string) [][]string {
 		t.Fatalf("%s: %v", query, err)
 	}
 	return out
+}
+
+// Fault 154: a database of the first version is brought up to date, and its run goes on.
+func TestUpgrade(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "adsync.db")
+	storetest.Upgrade(t, database(path), func(t testing.TB) { storetest.MigrateTo(t, goose.DialectSQLite3, beside(t, path), 1) })
 }
