@@ -244,7 +244,7 @@ func (s *Service) tick(ctx context.Context) {
 		return
 	}
 	for _, d := range s.calendar.due(time.Now().Round(0), tickBatch) {
-		s.owed = append(s.owed, queue.Job{Ref: d.ref, Trigger: "schedule", Slot: d.at.UTC()})
+		s.owed = append(s.owed, queue.Job{Ref: d.ref, Trigger: store.TriggerSchedule, Slot: d.at.UTC()})
 	}
 	jobs := s.owed
 	s.owed = nil
@@ -286,7 +286,7 @@ func (s *Service) retries(ctx context.Context) {
 	var jobs []queue.Job
 	for _, ref := range refs {
 		if s.conn(ref) != nil {
-			jobs = append(jobs, queue.Job{Ref: ref, Retry: true, Trigger: "retry"})
+			jobs = append(jobs, queue.Job{Ref: ref, Retry: true, Trigger: store.TriggerRetry})
 		}
 	}
 	if _, err := s.o.Queue.Enqueue(ctx, jobs); err != nil && ctx.Err() == nil {
@@ -340,7 +340,7 @@ func (s *Service) Reload(conns []config.Connection) Changes {
 				was.cancel(errChanged)
 			}
 			if was.c.Password != c.Password || was.c.Email != c.Email || was.c.URL != c.URL {
-				again = append(again, queue.Job{Ref: c.Ref, Trigger: "manual"})
+				again = append(again, queue.Job{Ref: c.Ref, Trigger: store.TriggerManual})
 			}
 		}
 		s.conns[c.Ref] = n
@@ -425,7 +425,7 @@ func (s *Service) SyncNow(ctx context.Context, refs []ads.Ref, retry bool) ([]An
 func Ask(ctx context.Context, st store.Store, q *queue.Queue, refs []ads.Ref, retry bool) ([]Answer, error) {
 	jobs := make([]queue.Job, len(refs))
 	for i, ref := range refs {
-		jobs[i] = queue.Job{Ref: ref, Trigger: "manual", Retry: retry}
+		jobs[i] = queue.Job{Ref: ref, Trigger: store.TriggerManual, Retry: retry}
 	}
 	got, err := q.Enqueue(ctx, jobs)
 	out := make([]Answer, 0, len(got))
@@ -435,7 +435,7 @@ func Ask(ctx context.Context, st store.Store, q *queue.Queue, refs []ads.Ref, re
 			w, werr := st.ReadWait(ctx, refs[i])
 			ans.Reason = w.Reason
 			if werr == nil && (w.Mark != string(observe.ParkQuota) || w.Until.IsZero()) {
-				if werr = st.Park(ctx, refs[i], store.Wait{}); werr == nil {
+				if werr = st.Park(ctx, refs[i], store.Wait{Mark: markAsked}); werr == nil {
 					werr = q.Wake(ctx, a)
 				}
 				ans.State, ans.Until = queue.Queued, time.Time{}

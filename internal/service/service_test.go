@@ -253,6 +253,17 @@ func TestRefusedCredentials(t *testing.T) {
 		if n := refused(); n != once || once == 0 {
 			t.Errorf("refused %d times, then %d", once, n)
 		}
+		// A person may have them tried once more.
+		got, err := l.SyncNow(t.Context(), []ads.Ref{bad.Ref}, false)
+		if err != nil || got[0].State != queue.Queued {
+			t.Fatalf("%+v, %v", got, err)
+		}
+		if d := following[observe.Parked](t, l, "acme"); d.Kind != observe.ParkAuth || refused() != once+1 {
+			t.Errorf("%+v, refused %d times", d, refused())
+		}
+		if d := following[observe.RunFinished](t, l, "acme"); d.Outcome != ads.Failed {
+			t.Errorf("%+v", d)
+		}
 		if ch := l.Reload([]config.Connection{good}); len(ch.Changed) != 1 || len(ch.Added)+len(ch.Removed) != 0 {
 			t.Errorf("%+v", ch)
 		}
@@ -325,6 +336,10 @@ func TestRetriesWhatFailed(t *testing.T) {
 		d := following[observe.RunFinished](t, l, "acme")
 		if d.Figures.Listed != 1 {
 			t.Errorf("%+v", d)
+		}
+		runs, err := l.st.Runs(t.Context(), c.Ref, 1)
+		if err != nil || runs[0].Trigger != store.TriggerRetry {
+			t.Errorf("%+v, %v", runs, err)
 		}
 		open := 0
 		for f, err := range l.st.Failures(t.Context(), store.FailureFilter{}) {

@@ -83,14 +83,14 @@ func (s *Service) workOn(ctx context.Context, t queue.Task) queue.Outcome {
 		s.mu.Unlock()
 	}()
 
-	needed, failures, err := s.needed(runCtx, t, cfg)
+	todo, err := s.needed(runCtx, t, cfg)
 	if err != nil {
 		return s.storeFailed(runCtx, t.Ref, err)
 	}
-	if needed != nil {
-		return *needed
+	if !todo.run {
+		return todo.out
 	}
-	sum := s.run(runCtx, c, cfg, t, failures)
+	sum := s.run(runCtx, c, cfg, t, todo)
 	s.mu.Lock()
 	stopping := s.stopping
 	s.mu.Unlock()
@@ -101,9 +101,6 @@ func (s *Service) workOn(ctx context.Context, t queue.Task) queue.Outcome {
 	}
 	if end.kind == observe.ParkAuth {
 		end.wait.Mark = markOf(cfg)
-		s.mu.Lock()
-		c.api = nil // refused credentials are in it
-		s.mu.Unlock()
 	}
 	if err := s.o.Store.Park(runCtx, t.Ref, end.wait); err != nil && runCtx.Err() == nil {
 		s.o.Log.Warn(fmt.Sprintf("that %s is parked could not be recorded: %s", t.Ref, err))
@@ -116,51 +113,53 @@ func (s *Service) tell(c config.Connection, runID string, d observe.Data) {
 	s.o.Maker.Observer.Observe(observe.Event{At: time.Now(), Ref: c.Ref, Platform: c.Platform, RunID: runID, Data: d})
 }
 
-// needed finds out whether the job still has something to do: an outcome where it has not.
-func (s *Service) needed(ctx context.Context, t queue.Task, c config.Connection) (*queue.Outcome, []store.Failure, error) {
-	done := queue.Done
+// need is what a job still has to do.
+type need struct {
+	run      bool
+	out      queue.Outcome   // where there is nothing to run
+	failures []store.Failure // to be tried again, instead of a sync
+	asked    bool            // a person wants refused credentials to be tried
+}
+
+// needed finds out whether the job still has something to do.
+func (s *Service) needed(ctx context.Context, t queue.Task, c config.Connection) (need, error) {
 	if !t.Slot.IsZero() && !t.Retry {
 		last, err := s.o.Store.LastStart(ctx, t.Ref)
 		if err != nil {
-			return nil, nil, err
+			return need{}, err
 		}
 		if !last.Before(t.Slot) {
-			open, err := s.unfinished(ctx, t.Ref)
-			if err != nil || !open {
-				return &done, nil, err
+			if open, err := s.unfinished(ctx, t.Ref); err != nil || !open {
+				return need{}, err
 			}
 		}
 	}
 	w, err := s.o.Store.ReadWait(ctx, t.Ref)
 	if err != nil {
-		return nil, nil, err
+		return need{}, err
 	}
 	if refusedMark(w.Mark) && sameMark(w.Mark, c) {
-		out := queue.Park(max(time.Until(w.Until), pauseAuth))
-		return &out, nil, nil
+		return need{out: queue.Park(max(time.Until(w.Until), pauseAuth))}, nil
 	}
+	n := need{run: true, asked: w.Mark == markAsked}
 	if !t.Retry {
-		return nil, nil, nil
+		return n, nil
 	}
-	open, err := s.unfinished(ctx, t.Ref)
-	if err != nil || open { // its next life meets the failures too
-		return &done, nil, err
+	if open, err := s.unfinished(ctx, t.Ref); err != nil || open { // its next life meets the failures too
+		return need{}, err
 	}
 	f := store.FailureFilter{ClientID: t.Ref.ClientID, Connection: t.Ref.Connection, Limit: retryAtOnce}
-	if t.Trigger == "retry" {
+	if t.Trigger == store.TriggerRetry {
 		f.DueBefore = time.Now().UTC()
 	}
-	var fs []store.Failure
 	for x, err := range s.o.Store.Failures(ctx, f) {
 		if err != nil {
-			return nil, nil, err
+			return need{}, err
 		}
-		fs = append(fs, x)
+		n.failures = append(n.failures, x)
 	}
-	if len(fs) == 0 {
-		return &done, nil, nil
-	}
-	return nil, fs, nil
+	n.run = len(n.failures) > 0
+	return n, nil
 }
 
 // unfinished says whether the connection's newest run is to be resumed.
@@ -174,7 +173,7 @@ func (s *Service) unfinished(ctx context.Context, ref ads.Ref) (bool, error) {
 }
 
 // run is one life of a run.
-func (s *Service) run(ctx context.Context, c *conn, cfg config.Connection, t queue.Task, failures []store.Failure) engine.Summary {
+func (s *Service) run(ctx context.Context, c *conn, cfg config.Connection, t queue.Task, todo need) engine.Summary {
 	fail := func(err error) engine.Summary {
 		return engine.Summary{Ref: cfg.Ref, Platform: cfg.Platform, Phase: "starting", Err: err}
 	}
@@ -195,7 +194,14 @@ func (s *Service) run(ctx context.Context, c *conn, cfg config.Connection, t que
 	} else {
 		api.Begin()
 	}
-	o := s.o.Maker.Options(engine.Options{Trigger: t.Trigger, Retry: failures}, cfg)
+	if todo.asked {
+		api.Forgive()
+	}
+	trigger := t.Trigger
+	if t.Retry { // whoever asked: it is no sync
+		trigger = store.TriggerRetry
+	}
+	o := s.o.Maker.Options(engine.Options{Trigger: trigger, Retry: todo.failures}, cfg)
 	o.Platform, o.API, o.Store = p, api, s.o.Store
 	return engine.Run(ctx, o)
 }
@@ -279,6 +285,9 @@ func afterColon(s string) string {
 
 // same says that nothing about a connection has changed.
 func same(a, b config.Connection) bool { return reflect.DeepEqual(a, b) }
+
+// markAsked says that a person wants the connection to be tried although its credentials were refused.
+const markAsked = "asked"
 
 // markPrefix begins the mark of a connection whose credentials were refused.
 const markPrefix = "auth:"
