@@ -1,3 +1,5 @@
+//go:build !novault && !noaws && !nogcp
+
 package vaults
 
 import (
@@ -18,24 +20,6 @@ import (
 	"adsync/internal/vaults/fakegoogle"
 	"adsync/internal/vaults/fakevault"
 )
-
-// isolate makes sure that nothing of the machine's own is found, and that nobody asks what kind of machine it is.
-func isolate() {
-	for _, kv := range os.Environ() {
-		name, _, _ := strings.Cut(kv, "=")
-		for _, prefix := range []string{"VAULT_", "AWS_", "GOOGLE_", "GCLOUD_", "CLOUDSDK_"} {
-			if strings.HasPrefix(name, prefix) {
-				_ = os.Unsetenv(name)
-			}
-		}
-	}
-	_ = os.Unsetenv("HOME")
-	_ = os.Unsetenv("APPDATA")
-	_ = os.Setenv("AWS_CONFIG_FILE", os.DevNull)
-	_ = os.Setenv("AWS_SHARED_CREDENTIALS_FILE", os.DevNull)
-	_ = os.Setenv("AWS_EC2_METADATA_DISABLED", "true")
-	_ = os.Setenv("GCE_METADATA_HOST", "127.0.0.1:1")
-}
 
 const file = `
 secrets:
