@@ -52,6 +52,7 @@ type Bucket struct {
 	seq    int64
 	local  *state // what this process sent, on the monotonic clock: a wall clock that jumps gives no burst
 	moves  []move
+	moved  time.Time // when the first of them was made; zero: there is none, or the ledger failed
 	backs  []int64
 	timer  *time.Timer // calls step
 	armed  time.Time   // when; zero: not at all
@@ -113,8 +114,9 @@ func (b *Bucket) limit(limits []Limit) {
 	if slices.Equal(limits, b.limits) {
 		return
 	}
-	b.limits, b.look = limits, time.Time{}
 	b.giveUpLeases()
+	b.limits, b.look = limits, time.Time{}
+	b.local.adopt(b.mono(time.Now()), limits)
 	b.step()
 }
 
@@ -159,8 +161,8 @@ func (b *Bucket) Take(ctx context.Context, a Ask) (*Slot, error) {
 	}
 	w := &waiter{Ask: a, seq: seq, got: make(chan granted, 1)}
 	b.queue.push(w)
-	if waiting := len(b.queue.waiting); b.announced > 0 && waiting > b.announced && now.Before(b.look) {
-		b.look = earlier(b.look, b.looked.Add(b.patience())) // others should know
+	if b.announced > 0 && len(b.queue.waiting) > b.announced && now.Before(b.look) {
+		b.look = earlier(b.look, b.looked.Add(b.patience(now)))
 	}
 	b.step()
 	if b.wait.number > 0 && w.told != b.wait.number {
@@ -186,12 +188,21 @@ func (b *Bucket) Take(ctx context.Context, a Ask) (*Slot, error) {
 	}
 }
 
-// patience is how long a process that has more owners waiting than others know lets it be.
-func (b *Bucket) patience() time.Duration {
+// ahead is how long before it is free a slot can be taken. b.mu is held.
+func (b *Bucket) ahead() time.Duration {
 	if len(b.limits) == 0 {
 		return 0
 	}
 	return time.Duration(b.limits[0].ahead()) * time.Microsecond
+}
+
+// patience is how long after a look others may believe that fewer owners wait here than do. b.mu is held.
+func (b *Bucket) patience(now time.Time) time.Duration {
+	ahead := b.ahead()
+	if b.wait.free.Before(now.Add(ahead)) { // slots are being shared out
+		return max(2*b.trip, ahead/8)
+	}
+	return ahead
 }
 
 func earlier(x, y time.Time) time.Time {

@@ -129,7 +129,7 @@ func decode(b []byte) (*state, error) {
 	}
 	if version != oldVersion {
 		for range r.int(0, maxParties) {
-			p := party{id: r.id(), owners: int(r.int(1, maxWaiting)), wants: int(r.int(0, maxWaiting)), turns: r.int(0, maxTurns), back: r.int(0, maxTime)}
+			p := party{id: r.id(), owners: int(r.int(1, maxWaiting)), wants: int(r.int(0, maxWaiting)), turns: r.int(0, turn), back: r.int(0, maxTime)}
 			if r.bad || slices.ContainsFunc(s.parties, func(o party) bool { return o.id == p.id }) {
 				return nil, errState
 			}

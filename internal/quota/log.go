@@ -171,26 +171,40 @@ func (s *sends) expire(now int64) {
 	}
 }
 
-// adopt fills an empty log of a limit that is new from the log of another one: what was sent counts under whatever limit is declared later.
-func (s *sends) adopt(logs []sends) {
-	var from *sends
-	for i := range logs {
-		o := &logs[i]
-		switch long := o.limit.Window >= s.limit.Window; {
-		case from == nil:
-			from = o
-		case long != (from.limit.Window >= s.limit.Window): // one that reaches back far enough
+// adopt fills the logs of limits that are new from those of others: what was sent counts under whatever limit is declared later. latest bounds the
+// entries: a coarse log has them later than they were.
+func (s *state) adopt(now int64, limits []Limit) {
+	for _, l := range limits {
+		from := s.nearest(l)
+		if from == nil {
+			continue
+		}
+		fresh := sends{limit: l}
+		latest := now + l.late() + l.lagMax().Microseconds() + l.ahead()
+		for _, e := range from.entries {
+			fresh.add(min(e.at, latest), e.n)
+		}
+		s.logs = append(s.logs, fresh)
+	}
+}
+
+// nearest is the log that tells most about what a limit without a log would have logged: nil where it has one, or there is none.
+func (s *state) nearest(l Limit) (out *sends) {
+	for i := range s.logs {
+		o := &s.logs[i]
+		if o.limit == l {
+			return nil
+		}
+		switch long := o.limit.Window >= l.Window; {
+		case out == nil:
+			out = o
+		case long != (out.limit.Window >= l.Window): // one that reaches back far enough
 			if long {
-				from = o
+				out = o
 			}
-		case long == (o.limit.Window < from.limit.Window): // of those the finest, else what reaches back farthest
-			from = o
+		case long == (o.limit.Window < out.limit.Window): // of those the finest, else what reaches back farthest
+			out = o
 		}
 	}
-	if from == nil {
-		return
-	}
-	for _, e := range from.entries {
-		s.add(e.at, e.n)
-	}
+	return out
 }

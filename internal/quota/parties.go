@@ -12,13 +12,12 @@ type party struct {
 	id     uint64
 	owners int   // that wait
 	wants  int   // requests of theirs
-	turns  int64 // that it has had more than the one that has had the fewest, in parts of turn
+	turns  int64 // that it has had more than the one that has had the fewest, in parts of turn; one at most
 	back   int64 // when it will have looked again; what it wanted is nothing to others after that
 }
 
 const (
 	turn       = 1 << 20
-	maxTurns   = 1 << 40
 	maxParties = 64
 	maxWaiting = 1 << 20
 	slack      = int64(20 * time.Millisecond / time.Microsecond) // by which a process may be late
@@ -47,8 +46,10 @@ type grant struct {
 // grant gives out what a process may have now, logs it, and notes what the process still waits for. It reports whether anything changed.
 //
 // Of the slots that are free, or will be in a moment, the process gets those that are its turn. What is another's turn is left to that one for as
-// long as the grace, then it is anybody's.
+// long as the grace. When the process is a whole turn ahead of others that want nothing for the moment, it lets half as long pass: they may be about to
+// ask again. Then a slot is anybody's.
 func (s *state) grant(now int64, limits []Limit, c claim) (g grant, changed bool) {
+	s.adopt(now, limits)
 	g.room, g.told = s.room(now, limits), s.told
 	if len(limits) == 0 {
 		if g.server {
@@ -65,51 +66,50 @@ func (s *state) grant(now int64, limits []Limit, c claim) (g grant, changed bool
 	if len(others) == 0 {
 		want = min(c.wants+c.extra, c.most)
 	}
-	horizon, grace := now+limits[0].ahead(), g.limit.grace()
+	ahead, grace := limits[0].ahead(), g.limit.grace()
+	horizon := now + ahead
 	if s.until > now {
 		horizon = 0
 	}
-	left, last := int64(0), now
-	free := s.slots(limits)
+	come := func(at int64) { // to look at a time too
+		if g.look == 0 || at < g.look {
+			g.look = at
+		}
+	}
+	last, free := now, s.slots(limits)
 	for range maxWalk {
 		if len(g.at) >= want && len(g.at) >= c.wants {
 			break
 		}
 		at, ok := free.next()
 		if !ok { // the whole window is spoken for
-			last += s.hold(g.limit)
-			g.look = last
+			come(last + s.hold(g.limit))
 			break
 		}
-		grace := at + grace
+		since := at
 		at = max(at, now, s.until)
 		last = at
-		rival := least(others)
-		if rival >= 0 && others[rival].turns < me.turns && grace > now {
-			others[rival].turns += turn / int64(others[rival].owners)
-			others[rival].wants--
-			if left == 0 {
-				left = at
-			}
+		if rival := rival(others, me.turns); rival != nil && since+grace > now {
+			rival.turns += turn / int64(rival.owners)
+			rival.wants--
+			come(at + max(grace, ahead))
+			continue
+		}
+		if since+grace/2 > now && behind(others, me.turns-turn) {
+			come(at + max(grace/2, ahead/4))
 			continue
 		}
 		if at > horizon || len(g.at) >= want {
-			g.look = at
+			come(at)
 			break
 		}
 		g.at = append(g.at, at)
-		me.turns = min(me.turns+turn/int64(me.owners), maxTurns)
+		me.turns += turn / int64(me.owners)
 	}
-	me.wants = max(me.wants-len(g.at), 0)
-	if me.wants == 0 {
+	if me.wants = max(me.wants-len(g.at), 0); me.wants == 0 {
 		g.look = 0
-	} else {
-		if g.look == 0 {
-			g.look = last
-		}
-		if left > 0 {
-			g.look = min(g.look, left+max(g.limit.grace(), limits[0].ahead()))
-		}
+	} else if g.look == 0 {
+		g.look = last
 	}
 	for _, at := range g.at {
 		g.logs = append(g.logs, max(at, now+c.lag)+c.late)
@@ -130,27 +130,35 @@ func (s *state) party(id uint64) (p party, known bool) {
 	return party{id: id}, false
 }
 
-// others are the other processes that wait now.
+// others are the other processes that wait now, and those that did a moment ago: these want nothing.
 func (s *state) others(id uint64, now int64) (out []party) {
 	for _, p := range s.parties {
-		if p.id != id && p.waits(now) {
-			out = append(out, p)
+		if p.id == id || p.back < now-slack {
+			continue
 		}
+		if !p.waits(now) {
+			p.wants = 0
+		}
+		out = append(out, p)
 	}
 	return out
 }
 
 func (p party) waits(now int64) bool { return p.wants > 0 && p.back >= now }
 
-// least is the party that wants something and has had the fewest turns; -1: none wants anything.
-func least(ps []party) int {
-	at := -1
-	for i, p := range ps {
-		if p.wants > 0 && (at < 0 || p.turns < ps[at].turns) {
-			at = i
+// rival is the party that wants something and has had the fewest turns, and fewer than that; nil: there is none.
+func rival(ps []party, turns int64) (out *party) {
+	for i := range ps {
+		if p := &ps[i]; p.wants > 0 && p.turns < turns {
+			out, turns = p, p.turns
 		}
 	}
-	return at
+	return out
+}
+
+// behind says whether any party has had that few turns.
+func behind(ps []party, turns int64) bool {
+	return slices.ContainsFunc(ps, func(p party) bool { return p.turns <= turns })
 }
 
 // note writes down how a process stands after a look, and reports whether that is news to others.
@@ -162,7 +170,7 @@ func (s *state) note(now int64, me party, known bool, look int64) (news bool) {
 	}
 	i := slices.IndexFunc(s.parties, func(p party) bool { return p.id == me.id })
 	switch {
-	case i < 0 && me.wants == 0 && len(s.others(me.id, now)) == 0:
+	case i < 0 && me.wants == 0 && len(s.parties) == 0:
 		return false
 	case i < 0:
 		s.parties = append(s.parties, me)
@@ -197,7 +205,7 @@ func (s *state) leave(id uint64, now int64) bool {
 }
 
 // level counts turns from those of the process that waits and has had the fewest, and forgets whoever does not wait and is not ahead of it, or was not
-// seen for two windows.
+// seen for two windows. Nobody is more than a turn ahead: who had more took what nobody else wanted.
 func (s *state) level(now int64) {
 	floor := int64(-1)
 	for _, p := range s.parties {
@@ -206,14 +214,14 @@ func (s *state) level(now int64) {
 		}
 	}
 	if floor < 0 {
-		floor = maxTurns // nobody waits
+		floor = turn // nobody waits
 	}
 	gone := now - 2*s.longest()
 	s.parties = slices.DeleteFunc(s.parties, func(p party) bool {
-		return !p.waits(now) && (p.turns <= floor || p.back < gone)
+		return !p.waits(now) && (p.turns <= floor && p.back < now-slack || p.back < gone)
 	})
 	for i := range s.parties {
-		s.parties[i].turns = max(s.parties[i].turns-floor, 0)
+		s.parties[i].turns = min(max(s.parties[i].turns-floor, 0), turn)
 	}
 	if over := len(s.parties) - maxParties; over > 0 {
 		slices.SortFunc(s.parties, func(x, y party) int { return cmp.Compare(x.back, y.back) })

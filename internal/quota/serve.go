@@ -29,14 +29,29 @@ func (b *Bucket) step() {
 	if b.queue.n > 0 && len(b.leases) > 0 && b.mayGive() && b.leases[0].due.After(now) && (next.IsZero() || b.leases[0].due.Before(next)) {
 		next = b.leases[0].due
 	}
+	written := b.written()
+	if !written.IsZero() && written.After(now) && (next.IsZero() || written.Before(next)) {
+		next = written
+	}
 	b.arm(next)
 	if b.queue.n == 0 && !b.asking {
 		b.wait.number = 0
 	}
-	if !b.asking && !b.writing && (len(b.backs) > 0 || (b.announced > 0 && b.queue.n == 0 && len(b.leases) == 0)) {
+	overdue := !written.IsZero() && !written.After(now)
+	left := b.announced > 0 && b.queue.n == 0 && len(b.leases) == 0
+	if !b.asking && !b.writing && (len(b.backs) > 0 || left || overdue) {
 		b.writing = true
 		go b.write()
 	}
+}
+
+// written is when the moves have to be in the ledger, if nothing takes them along before: who waits there for these slots should know early when they
+// are free again. Zero: there is nothing to write. b.mu is held.
+func (b *Bucket) written() time.Time {
+	if b.moved.IsZero() || len(b.limits) == 0 {
+		return time.Time{}
+	}
+	return b.moved.Add(min(b.limits[0].Window/8, time.Second))
 }
 
 // arm sets the timer; zero stops it. b.mu is held.
@@ -199,6 +214,7 @@ type pace struct {
 	given int       // since
 	since time.Time //
 	rate  float64   // a second
+	pause time.Time // until then nothing is fetched ahead: there was less than that
 }
 
 const (
@@ -224,6 +240,9 @@ func (p *pace) count(now time.Time) {
 // little of any window.
 func (p *pace) stock(now time.Time, trip time.Duration, limits []Limit) int {
 	p.count(now)
+	if now.Before(p.pause) {
+		return 0
+	}
 	most := stockMost
 	for _, l := range limits {
 		most = min(most, l.N/64)
@@ -262,6 +281,9 @@ func (b *Bucket) ask() {
 	b.looked, b.failed = now, time.Time{}
 	switch {
 	case c.wants+c.extra > 0:
+		if len(g.at) < c.wants+c.extra {
+			b.pace.pause = now.Add(b.ahead())
+		}
 		b.others = max(g.used-b.local.room(b.mono(now), limits).used, 0)
 		b.lease(g, limits, ledger, now)
 		b.comeBack(g, limits, c, ledger, now)
@@ -284,12 +306,13 @@ func (b *Bucket) comeBack(g grant, limits []Limit, c claim, ledger int64, now ti
 	at := func(t int64) time.Time { return b.clock(b.clocks.own(t)) }
 	until := at(g.look)
 	b.look = later(until.Add(-b.lead(limits)), now.Add(time.Millisecond))
-	every := min(max(g.limit.Window/10, time.Second), time.Minute) // another process may give a slot back
+	// Another process may give a slot back, or have sent earlier than the ledger had it.
+	every := min(max(g.limit.Window/10, min(g.limit.Window/4, time.Second)), time.Minute)
 	if g.server {
 		every = time.Minute // nobody makes a stay shorter
 		b.told = time.Duration(g.told) * time.Microsecond
 	}
-	b.look = earlier(b.look, now.Add(every))
+	b.look = earlier(b.look, now.Add(max(every, time.Millisecond)))
 	b.waitFor(wait{free: at(min(max(g.next, ledger), g.look)), until: until, room: g.room, told: b.told})
 }
 
@@ -403,7 +426,7 @@ func (b *Bucket) fail(err error, took time.Duration) {
 		b.failed, b.err = time.Now().Add(min(took/2, 5*time.Second)), err
 	}
 	b.queue.answer(func(*waiter) error { return err })
-	b.wait.number, b.look = 0, time.Time{}
+	b.wait.number, b.look, b.granted = 0, time.Time{}, time.Time{} // nothing is fetched ahead until something is given again
 }
 
 // update changes the bucket's state in the ledger, together with the moves and slots given back that have gathered. fn is nil where there is nothing
@@ -419,7 +442,7 @@ func (b *Bucket) update(fn func(s *state, now int64) (changed bool)) error {
 	}
 	b.mu.Lock()
 	moves, backs, limits := b.moves, b.backs, b.limits
-	b.moves, b.backs = nil, nil
+	b.moves, b.backs, b.moved = nil, nil, time.Time{}
 	b.mu.Unlock()
 	if fn == nil && len(moves) == 0 && len(backs) == 0 {
 		return nil
@@ -440,6 +463,7 @@ func (b *Bucket) update(fn func(s *state, now int64) (changed bool)) error {
 			s.giveBack(at)
 		}
 		s.refund(b.id, len(backs))
+		s.adopt(t, limits)
 		changed := s.settle(t) || len(moves) > 0 || len(backs) > 0 || err != nil
 		if fn != nil && fn(s, t) {
 			changed = true

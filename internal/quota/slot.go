@@ -41,6 +41,9 @@ func (s *Slot) restamp(now time.Time, late int64) (later bool) {
 	to := b.clocks.ledger(mono) + late
 	later = to > s.at
 	b.moves = append(b.moves, move{from: s.at, to: to})
+	if b.moved.IsZero() {
+		b.moved = now
+	}
 	b.local.move(mono, s.mono, mono)
 	s.at, s.mono = to, mono
 	return later
@@ -50,10 +53,15 @@ func (s *Slot) restamp(now time.Time, late int64) (later bool) {
 // must not be written: others would count it too early.
 func (s *Slot) Ready() error {
 	b := s.b
-	for range 3 { // the ledger may take longer than it did of late
+	for try := range readyTries { // the ledger may take longer than it did of late
 		b.mu.Lock()
 		now := time.Now()
-		if s.sent || s.ended || s.at == 0 || len(b.limits) == 0 || b.clocks.ledger(b.mono(now)) <= s.at {
+		if s.sent || s.ended || s.at == 0 || len(b.limits) == 0 {
+			b.mu.Unlock()
+			return nil
+		}
+		behind := b.clocks.ledger(b.mono(now)) - s.at
+		if behind <= 0 || (try >= readyTries/2 && behind <= b.limits[0].margin().Microseconds()/2) {
 			b.mu.Unlock()
 			return nil
 		}
@@ -63,8 +71,14 @@ func (s *Slot) Ready() error {
 			return err
 		}
 	}
-	return nil
+	return &ads.Error{
+		Class: ads.ClassTransient, Code: "ledger", Bucket: b.label, Message: "the database is too slow for the quota of " + b.label + ": a slot was past when it was written down",
+		Hint: "is the database overloaded, or far away for a window that short?",
+	}
 }
+
+// readyTries bounds how often a slot is written down anew; halfway a part of the margin is made use of.
+const readyTries = 16
 
 // refresh keeps the entry of a slot in the window while its request has not been sent.
 func (s *Slot) refresh() {
@@ -95,6 +109,9 @@ func (s *Slot) Sent() {
 		s.keep.Stop()
 	}
 	urgent := s.at > 0 && s.restamp(time.Now(), 0)
+	if !urgent {
+		b.step()
+	}
 	b.mu.Unlock()
 	if urgent {
 		go func() { _ = b.flush() }() // tried again with the next change
@@ -121,9 +138,7 @@ func (s *Slot) finish(back bool) (first bool) {
 	case !s.sent: // nobody knows when: at the latest now
 		s.restamp(time.Now(), 0)
 	}
-	if b.ramp > 0 {
-		b.step()
-	}
+	b.step()
 	return true
 }
 

@@ -58,9 +58,7 @@ func (s *state) log(l Limit) *sends {
 			return &s.logs[i]
 		}
 	}
-	fresh := sends{limit: l}
-	fresh.adopt(s.logs)
-	s.logs = append(s.logs, fresh)
+	s.logs = append(s.logs, sends{limit: l})
 	return &s.logs[len(s.logs)-1]
 }
 

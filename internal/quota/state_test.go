@@ -72,6 +72,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		limits := []Limit{{N: 10, Window: time.Minute}}
 		s.settle(1 << 50)
+		s.adopt(1<<50, limits)
 		r := s.room(1<<50, limits)
 		if r.free == 0 && !r.server && r.next > 1<<50+s.hold(limits[0])+limits[0].late()+limits[0].lagMax().Microseconds()+limits[0].ahead()+1 {
 			t.Fatalf("a wait longer than the window: %+v", r)
