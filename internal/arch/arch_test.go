@@ -56,7 +56,7 @@ var may = map[string][]string{
 }
 
 // anywhere are helpers of tests and benches: product code must not import them.
-var testOnly = []string{"internal/pgtest", "internal/store/storetest", "internal/quota/quotatest", "internal/platform/platformtest", "internal/vaults/fakevault", "internal/vaults/fakeaws", "internal/vaults/fakegoogle"}
+var testOnly = []string{"internal/pgtest", "internal/store/storetest", "internal/quota/quotatest", "internal/platform/platformtest", "internal/leaktest", "internal/vaults/fakevault", "internal/vaults/fakeaws", "internal/vaults/fakegoogle"}
 
 type pkg struct {
 	ImportPath string
