@@ -31,6 +31,7 @@ type attempt struct {
 	stale   bool          // a kept connection proved dead before the first byte of an answer
 	cut     bool          // the caller's end cut it off
 	broke   bool          // no answer came, or not all of it
+	barred  error         // of the quota ledger: nothing was sent because it could not be written down
 }
 
 // wire is what the transport tells about an attempt.
@@ -41,6 +42,7 @@ type wire struct {
 	handshake atomic.Bool // failed
 	conn      atomic.Pointer[counted]
 	before    atomic.Int64 // bytes written to conn before
+	barred    atomic.Pointer[error]
 }
 
 // sent says whether any of the request may have left.
@@ -80,6 +82,11 @@ func (c *Client) attempt(ctx context.Context, l *logical, tok *token, slot *quot
 		a.reply.Body, err = c.read(cancel, resp)
 	}
 	a.sent = (w.sent() && !untouched(err)) || a.status > 0
+	if barred := w.barred.Load(); barred != nil && !a.sent {
+		a.barred = *barred
+		a.verdict = platform.Verdict{Class: ads.ClassTransient, Code: "ledger", Message: "not sent: the quota ledger could not be written"}
+		return a
+	}
 	if err != nil {
 		c.brokeOff(ctx, att, &a, &w, l, tok, err)
 		return a
@@ -190,8 +197,14 @@ func (c *Client) tracing(w *wire, slot *quota.Slot) *httptrace.ClientTrace {
 				w.before.Store(conn.written.Load())
 			}
 			w.conn.Store(conn)
-			if slot != nil {
-				slot.Ready()
+			if slot == nil {
+				return
+			}
+			if err := slot.Ready(); err != nil {
+				w.barred.Store(&err)
+				if conn != nil {
+					conn.shut.Store(true)
+				}
 			}
 		},
 		TLSHandshakeDone: func(_ tls.ConnectionState, err error) { w.handshake.Store(err != nil) },

@@ -221,6 +221,10 @@ func (c *Client) slot(ctx context.Context, l *logical, maxWait time.Duration) (*
 // judge decides what an attempt means for its request, for the token, the slot and the host.
 func (c *Client) judge(ctx context.Context, l *logical, tok *token, slot *quota.Slot, a attempt) outcome {
 	v := a.verdict
+	if a.barred != nil { // it says nothing about the host
+		slot.GiveBack()
+		return outcome{err: a.barred}
+	}
 	if c.limit != nil && !l.r.Uncounted {
 		c.limit.learn(v.Class)
 	}

@@ -59,13 +59,18 @@ func newTransport(c SharedConfig, idle time.Duration) *http.Transport {
 	return t
 }
 
-// counted knows whether anything was written to a connection: net/http says that headers were written when they are in its buffer.
+// counted knows whether anything was written to a connection: net/http says that headers were written when they are in its buffer. It can be shut,
+// since net/http writes a request even though it has been cancelled.
 type counted struct {
 	net.Conn
 	written atomic.Int64
+	shut    atomic.Bool
 }
 
 func (c *counted) Write(b []byte) (int, error) {
+	if c.shut.Load() {
+		return 0, errShut
+	}
 	n, err := c.Conn.Write(b)
 	c.written.Add(int64(n))
 	return n, err
@@ -98,6 +103,7 @@ const codeSockets = "no_socket"
 
 var (
 	errTimeout   = errors.New("time-out")
+	errShut      = errors.New("the connection was shut before anything was written")
 	errBodySize  = errors.New("body over 32 MiB")
 	errStalled   = errors.New("the answer stalled")
 	errPlain     = errors.New("the credentials would pass a proxy in the clear")

@@ -64,6 +64,7 @@ type Bucket struct {
 	looked    time.Time // when it was asked last
 	wait      wait      // what the waiters wait for
 	waits     int       // how many waits there were
+	spared    bool      // someone who would not wait was kept, since a lease may be theirs
 
 	out     int           // slots taken and not finished
 	ramp    int           // slots that may be out at once after a refusal; 0: any number

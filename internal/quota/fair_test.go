@@ -120,7 +120,7 @@ func (c crowd) run(t *testing.T) *outcome {
 }
 
 // check holds the crowd to the promise: no refusal, the quota used, and nobody waits for more than twice the even share, in time and in slots that others
-// have meanwhile. coarse allows for one window more: where there are about as many slots in a window as clients, and it opens all at once, who was
+// have meanwhile. coarse allows for a window more: where there are about as many slots in a window as clients, and it opens all at once, who was
 // first in one and is last in the next has been treated fairly.
 func (o *outcome) check(t interface {
 	Errorf(string, ...any)
@@ -137,7 +137,7 @@ func (o *outcome) check(t interface {
 	even := time.Duration(float64(clients) / float64(c.limit.N) * float64(c.limit.Window))
 	slots, wait := 0, time.Duration(0)
 	for name, cl := range o.clients {
-		if cl.most > 2*clients+btoi(coarse)*c.limit.N {
+		if cl.most > 2*(clients+btoi(coarse)*c.limit.N) {
 			t.Errorf("%s waited for a slot while others had %d", name, cl.most)
 		}
 		slots, wait = max(slots, cl.most), max(wait, cl.longest)

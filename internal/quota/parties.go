@@ -36,7 +36,7 @@ type claim struct {
 
 // grant is what it gets.
 type grant struct {
-	room         // the quota, before it
+	room         // the quota, after it
 	at   []int64 // from when each slot can be used, in order, none before now
 	logs []int64 // for when each is logged
 	look int64   // when to look again; 0: all wants are met
@@ -116,6 +116,7 @@ func (s *state) grant(now int64, limits []Limit, c claim) (g grant, changed bool
 	}
 	if len(g.at) > 0 {
 		s.take(now, g.logs, limits)
+		g.room = s.room(now, limits)
 	}
 	return g, s.note(now, me, known, g.look) || len(g.at) > 0
 }

@@ -12,8 +12,12 @@ import (
 // step gives out what is due and sees to what comes next. It is called whenever something has changed. b.mu is held.
 func (b *Bucket) step() {
 	now := time.Now()
+	had := len(b.leases)
 	b.give(now)
 	next := b.returnLeases(now)
+	if b.spared && len(b.leases) < had && b.wait.number > 0 { // who was spared for a lease that somebody else has got
+		b.tell()
+	}
 	var ask time.Time
 	if !b.asking {
 		ask = b.plan(now)
@@ -284,8 +288,8 @@ func (b *Bucket) ask() {
 		if len(g.at) < c.wants+c.extra {
 			b.pace.pause = now.Add(b.ahead())
 		}
-		b.others = max(g.used-b.local.room(b.mono(now), limits).used, 0)
 		b.lease(g, limits, ledger, now)
+		b.others = max(g.used-b.local.room(b.mono(now), limits).used, 0)
 		b.comeBack(g, limits, c, ledger, now)
 	case c.leaves:
 		b.announced = 0
@@ -388,18 +392,21 @@ func (b *Bucket) waitFor(w wait) {
 func (b *Bucket) tell() {
 	v := b.wait
 	wait := time.Until(v.free)
-	spare := len(b.leases) // so many are served before
+	spare := len(b.leases) // so many are served before; who they are is open until they are
+	b.spared = false
 	b.queue.answer(func(w *waiter) error {
 		if w.told == v.number {
 			return nil
 		}
-		w.told = v.number
 		// Who stands further back waits for further slots, but that is the queue's doing, not the quota's.
 		if wait > w.MaxWait {
 			if spare--; spare < 0 {
 				return b.deferred(v.free, v.told, v.room)
 			}
+			b.spared = true
+			return nil
 		}
+		w.told = v.number
 		if w.OnWait == nil {
 			return nil
 		}

@@ -165,7 +165,8 @@ func (s *state) room(now int64, limits []Limit) room {
 		lg, hold, n := s.log(l), s.hold(l), s.n(l)
 		free, next := lg.free(now, n, hold)
 		if r.free < 0 || free < r.free || (free == 0 && next > r.next) {
-			r.free, r.next, r.limit, r.used, r.n = free, next, l, lg.since(now-hold), n
+			r.free, r.next, r.limit, r.n = free, next, l, n
+			r.used = min(lg.since(now-hold), l.N) // what is taken ahead is for the window after
 		}
 	}
 	if s.until > now && (r.free != 0 || s.until > r.next) {
