@@ -34,10 +34,13 @@ type serveCmd struct {
 	Migrate bool   `name:"migrate" help:"Bring a PostgreSQL database's schema up to date first."`
 }
 
-// Waits of a service: a longer one gives the worker back.
+// Waits of a service.
+var (
+	parkAfter  = service.Paced(2 * time.Minute) // a longer one gives the worker back
+	serveGrace = service.Paced(4 * time.Second) // of ten that a stop may take
+)
+
 const (
-	parkAfter   = 2 * time.Minute
-	serveGrace  = 4 * time.Second // of ten that a stop may take
 	aliveEvery  = 30 * time.Second
 	manyConns   = 20 // beyond, pages and short waits are for the dashboard and the debug log
 	queueWithin = 60 * time.Second

@@ -36,16 +36,19 @@ type Options struct {
 	Log     *slog.Logger
 }
 
-// Times of a service.
-const (
-	lease      = 30 * time.Second // a process that is not heard of for so long has lost its connections to the others
-	beatEvery  = 7 * time.Second
-	beatWithin = 5 * time.Second
-	cutMargin  = 8 * time.Second // before the lease ends, a process that cannot renew it stops its runs
+// Times by which processes judge each other.
+var (
+	lease      = Paced(30 * time.Second) // a process that is not heard of for so long has lost its connections to the others
+	beatEvery  = Paced(7 * time.Second)
+	beatWithin = Paced(5 * time.Second)
+	cutMargin  = Paced(8 * time.Second) // before the lease ends, a process that cannot renew it stops its runs
+	retryEvery = Paced(time.Minute)     // looks for failures that are due
+)
 
+// Other times and bounds of a service.
+const (
 	tick        = time.Second // of the calendar
 	tickBatch   = 500         // jobs asked for at once
-	retryEvery  = time.Minute // looks for failures that are due
 	retryBatch  = 1000
 	pruneEvery  = time.Hour
 	keepRuns    = 90 * 24 * time.Hour

@@ -33,16 +33,19 @@ type conn struct {
 }
 
 // Pauses before work that was put off comes back.
+var (
+	pauseBusy    = Paced(15 * time.Second) // somebody else syncs the connection
+	pauseStore   = Paced(10 * time.Second) // the database failed
+	pauseUnknown = Paced(15 * time.Second) // this process does not know the connection; another may
+	pauseFailed  = Paced(time.Minute)      // after a first failure; doubled for each one more
+)
+
 const (
-	pauseBusy    = 15 * time.Second // somebody else syncs the connection
-	pauseStore   = 10 * time.Second // the database failed
-	pauseUnknown = 15 * time.Second // this process does not know the connection; another may
-	pauseFailed  = time.Minute      // after a first failure; doubled for each one more
-	pauseMost    = time.Hour
-	pauseAuth    = 24 * time.Hour // credentials that were refused; a change of them ends it
-	pauseBug     = 10 * time.Minute
-	resumeAge    = engine.ResumeAge
-	retryAtOnce  = 1000 // failures in one retry
+	pauseMost   = time.Hour
+	pauseAuth   = 24 * time.Hour // credentials that were refused; a change of them ends it
+	pauseBug    = 10 * time.Minute
+	resumeAge   = engine.ResumeAge
+	retryAtOnce = 1000 // failures in one retry
 )
 
 // work does a job: it is the queue's handler.
