@@ -97,7 +97,7 @@ func (c *serveCmd) Run(a *app) error {
 	shared := apiclient.NewShared(apiclient.SharedConfig{MaxInFlight: requestsAtOnce(c.Workers, openFiles())})
 	defer shared.CloseIdle()
 	svc := service.New(service.Options{
-		ID: id, Name: processName(), Version: buildVersion(), Store: st, Queue: jobs, Log: a.log(),
+		ID: id, Name: processName(), Version: buildVersion(), Store: st, Queue: jobs, Log: a.log(), Secrets: &liveSecrets{a: a, cfg: cfg},
 		Maker: &connect.Maker{
 			Quota: quota.NewManager(st), Shared: shared, Observer: events, MaxWait: parkAfter, ParkAfter: parkAfter, Grace: serveGrace,
 		},
@@ -237,12 +237,12 @@ func (a *app) reloads(ctx context.Context, svc *service.Service, db config.Datab
 			a.log().Error("the configuration stays as it was: " + f.why)
 			continue
 		}
-		if cfg.Database.Display != db.Display || cfg.Database.DSN != db.DSN {
+		if cfg.Database.Display != db.Display || !cfg.Database.DSN.Equal(db.DSN) {
 			a.log().Warn("the database cannot change while serving: start anew for that; the rest is taken on")
 		}
 		alive.many(len(cfg.Connections) > manyConns)
 		meter.Configure(measured(cfg.Connections))
-		ch := svc.Reload(cfg.Connections)
+		ch := svc.Reload(cfg.Connections, &liveSecrets{a: a, cfg: cfg})
 		alive.forget(ch.Removed)
 		a.log().Info(fmt.Sprintf("the configuration is taken on: %d added, %d changed, %d removed", len(ch.Added), len(ch.Changed), len(ch.Removed)))
 	}

@@ -90,9 +90,9 @@ func (a *app) protect(cfg *config.Config) {
 		}
 	}
 	for _, c := range cfg.Connections {
-		known = append(known, c.Password, secret.New(c.Email.Reveal()+":"+c.Password.Reveal()))
+		known = append(known, loginSecrets(c)...)
 	}
-	a.red.Set(known...)
+	a.red.Add(known...)
 }
 
 // openStore opens the database and makes sure of its schema: SQLite's is brought up to date, PostgreSQL's only where migrate is set.

@@ -47,7 +47,7 @@ func (c *syncCmd) Run(a *app) error {
 		return a.ask(cfg.Database, conns, c.Migrate)
 	}
 	return a.syncAll(cfg.Database, conns, syncOptions{
-		migrate: c.Migrate, maxWait: max(c.MaxWait, time.Millisecond), metricsFile: c.MetricsFile,
+		migrate: c.Migrate, maxWait: max(c.MaxWait, time.Millisecond), metricsFile: c.MetricsFile, secrets: &liveSecrets{a: a, cfg: cfg},
 		engine: engine.Options{Trigger: "manual", Fresh: c.Fresh, Wait: c.Wait, AllowRemovals: c.AllowRemovals},
 	})
 }
@@ -68,6 +68,7 @@ type syncOptions struct {
 	engine      engine.Options
 	retry       map[ads.Ref][]store.Failure // retry these alone
 	shared      *apiclient.Shared           // nil: the system's network
+	secrets     *liveSecrets                // nil: they are not read again
 	inspect     func(store.Store) error     // called after the runs, while the database is open
 }
 
@@ -199,6 +200,12 @@ func (a *app) runOne(st store.Store, maker *connect.Maker, c config.Connection, 
 			eo := maker.Options(o.engine, c)
 			eo.Platform, eo.API, eo.Store, eo.Retry = p, api, st, o.retry[c.Ref]
 			sum = engine.Run(a.ctx, eo)
+			if renewed, ok := a.renewed(c, sum, o); ok { // what was reached so far is kept, and the run goes on
+				if api, err := maker.Client(p, renewed); err == nil {
+					eo.API, eo.Fresh = api, false
+					sum = engine.Run(a.ctx, eo)
+				}
+			}
 			if a.ctx.Err() != nil && errors.Is(sum.Err, context.Canceled) {
 				sum.Err = context.Cause(a.ctx)
 			}
@@ -206,6 +213,23 @@ func (a *app) runOne(st store.Store, maker *connect.Maker, c config.Connection, 
 		}
 	}
 	return engine.Summary{Ref: c.Ref, Platform: c.Platform, Phase: "starting", Err: a.unknownPlatform(err)}
+}
+
+// renewed reads the credentials of a connection anew when they were refused, and reports whether they are others.
+func (a *app) renewed(c config.Connection, sum engine.Summary, o syncOptions) (config.Connection, bool) {
+	if ads.ClassOf(sum.Err) != ads.ClassAuth || o.secrets == nil || !o.secrets.Renewable(c.Ref) || a.ctx.Err() != nil {
+		return c, false
+	}
+	ctx, cancel := context.WithTimeout(a.ctx, resolveWithin)
+	defer cancel()
+	now, changed, err := o.secrets.Renew(ctx, c)
+	switch {
+	case err != nil:
+		a.log().Warn("the refused credentials could not be read again: "+err.Error(), "client", c.Ref.ClientID, "connection", c.Ref.Connection)
+	case changed:
+		a.log().Info("the credentials were changed where they are kept: the new ones are tried once", "client", c.Ref.ClientID, "connection", c.Ref.Connection)
+	}
+	return now, err == nil && changed
 }
 
 // unknownPlatform tells where to look, when the platform is not in this build.

@@ -151,7 +151,7 @@ func TestRenew(t *testing.T) {
 		t.Errorf("%d of 32 references were followed anew", s.fresh)
 	}
 	for i := range before {
-		if c.Connections[i].Password != before[i].Password {
+		if !c.Connections[i].Password.Equal(before[i].Password) {
 			t.Errorf("the configuration's own %s was changed", before[i].Ref)
 		}
 		if got := c.Renewable(before[i].Ref); got != (i < 2) {
@@ -162,7 +162,7 @@ func TestRenew(t *testing.T) {
 	got, changed, err := c.Renew(t.Context(), before[0])
 	ps := problems(t, err)
 	wellFormed(t, ps)
-	if changed || got.Password != before[0].Password || len(ps) != 1 {
+	if changed || !got.Password.Equal(before[0].Password) || len(ps) != 1 {
 		t.Errorf("got %q, %t, %v", got.Password.Reveal(), changed, err)
 	}
 	if _, err := c.ResolveConnection(t.Context(), ads.Ref{ClientID: "nobody"}); err == nil || c.Renewable(ads.Ref{ClientID: "nobody"}) {

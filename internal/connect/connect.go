@@ -80,6 +80,7 @@ func (m *Maker) Client(p platform.Platform, c config.Connection) (*apiclient.Cli
 func (m *Maker) Options(o engine.Options, c config.Connection) engine.Options {
 	o.Ref, o.PlanKey, o.Slack, o.Observer = c.Ref, BucketName(c), c.MaxListingSlack, m.Observer
 	o.MaxInFlight = usefulInFlight(c)
+	o.FirstInFlight = quotaCalls(c)
 	if m.InFlight > 0 {
 		o.MaxInFlight = min(o.MaxInFlight, m.InFlight)
 	}
@@ -106,6 +107,16 @@ func usefulInFlight(c config.Connection) int {
 		windows := 1 + int(min(c.Timeout/q.Window, 64))
 		if q.N < n && q.N*(windows+1) < n {
 			n = q.N * (windows + 1)
+		}
+	}
+	return n
+}
+
+// quotaCalls is how many calls a connection's quotas let out in one go, and two that stand ready; 0 where there is no quota.
+func quotaCalls(c config.Connection) (n int) {
+	for _, q := range c.Quota {
+		if n == 0 || q.N+2 < n {
+			n = q.N + 2
 		}
 	}
 	return n

@@ -47,6 +47,7 @@ type Options struct {
 	Wait          bool   // queue up behind another process instead of failing with *store.BusyError
 	AllowRemovals bool   // agree to marking more than MaxRemovedShare as removed
 	MaxInFlight   int    // follow-up calls at once; 0: 64. The client's quota and limiter bound it further
+	FirstInFlight int    // follow-up calls at once to begin with, while more would only wait for a quota; 0: MaxInFlight
 	Slack         int    // pages past what was promised before a listing is ended; 0: 20
 
 	// Retry, where not empty, retries these failures alone instead of listing. Those that are open no longer when the run begins are left out.

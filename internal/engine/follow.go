@@ -33,7 +33,7 @@ func (r *run) follow(ctx context.Context) error {
 	}
 	var calls sync.WaitGroup
 	defer calls.Wait()
-	free := make(chan struct{}, r.o.MaxInFlight)
+	out := newGate(r.o.FirstInFlight, r.o.MaxInFlight)
 	after := int64(0)
 	for {
 		ended := r.ended.Load() // read before the items: none is added after it
@@ -42,14 +42,12 @@ func (r *run) follow(ctx context.Context) error {
 			return err
 		}
 		for _, it := range items {
-			select {
-			case free <- struct{}{}:
-			case <-ctx.Done():
+			if !out.enter(ctx, r.waiting) || r.followsOff.Load() {
 				return nil
 			}
 			after = it.Seq
 			calls.Go(func() {
-				defer func() { <-free }()
+				defer out.leave()
 				r.followOne(ctx, f, it)
 			})
 		}
@@ -85,6 +83,9 @@ func (r *run) followOne(ctx context.Context, f platform.Follower, it store.Item)
 	case err == nil:
 		o.done = it.Seq
 	case ctx.Err() != nil && (errors.Is(err, context.Cause(ctx)) || errors.Is(err, context.Canceled)):
+		return
+	case r.putOff(err):
+		r.followsOff.Store(true)
 		return
 	case stopsRun(err):
 		r.stop(err)

@@ -34,12 +34,17 @@ type run struct {
 	outcome       ads.Outcome
 	cancel        context.CancelCauseFunc
 
-	phase atomic.Value  // string
+	phase   atomic.Value // string
+	waiting func() bool  // whether some request waits for a quota
+
 	more  chan struct{} // items may have been added, or the listing ended
 	ended atomic.Bool   // the listing has ended: no more items will come
 
+	followsOff atomic.Bool // a follow-up was deferred: the others would be too
+
 	mu      sync.Mutex
-	listErr error // the listing failed, but follow-ups went on
+	listErr error      // the listing failed, but follow-ups went on
+	put     *ads.Error // the first that may go on is told when: what could not wait was put off, but what has a slot goes on
 }
 
 func (r *run) setPhase(p string)       { r.phase.Store(p) }
@@ -110,6 +115,7 @@ func (r *run) whole(ctx context.Context) (err error) {
 	r.o.API.SetRun(r.id)
 	notes, endNotes := context.WithCancel(context.WithoutCancel(ctx))
 	waits := noteWaits(notes, r)
+	r.waiting = waits.any
 	r.o.API.Watch(waits)
 	defer func() { // before the lock is given back
 		r.o.API.Watch(nil)
@@ -165,6 +171,9 @@ func (r *run) work(outer context.Context) error {
 		if err == nil || ctx.Err() != nil {
 			return nil
 		}
+		if r.putOff(err) {
+			return nil
+		}
 		if stopsRun(err) || isInternal(err) || isStore(err) {
 			r.stop(err)
 			return nil
@@ -189,7 +198,25 @@ func (r *run) work(outer context.Context) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.put != nil {
+		return r.put
+	}
 	return r.listErr
+}
+
+// putOff takes note of a request that was deferred, and reports whether err is one. The run begins nothing more, but what is out, or has a slot of
+// the quota already, comes to its end: those slots would be lost for as long as the run is put off.
+func (r *run) putOff(err error) bool {
+	e, ok := errors.AsType[*ads.Error](err)
+	if !ok || ads.ClassOf(err) != ads.ClassDeferred {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.put == nil || e.Until.Before(r.put.Until) {
+		r.put = e
+	}
+	return true
 }
 
 func isInternal(err error) bool {

@@ -18,12 +18,20 @@ type waitNotes struct {
 	r    *run
 	mu   sync.Mutex
 	want store.Wait
+	now  map[observe.WaitReason]bool // all waits that go on, short ones too
 	news chan struct{}
 	done chan struct{}
 }
 
+// any says whether some request of the connection waits for a quota, or for the server's sake.
+func (w *waitNotes) any() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.now) > 0
+}
+
 func noteWaits(ctx context.Context, r *run) *waitNotes {
-	w := &waitNotes{r: r, news: make(chan struct{}, 1), done: make(chan struct{})}
+	w := &waitNotes{r: r, now: map[observe.WaitReason]bool{}, news: make(chan struct{}, 1), done: make(chan struct{})}
 	go w.loop(ctx)
 	return w
 }
@@ -33,11 +41,17 @@ func (w *waitNotes) Observe(e observe.Event) {
 	var next store.Wait
 	switch d := e.Data.(type) {
 	case observe.WaitStarted:
+		w.mu.Lock()
+		w.now[d.Reason] = true
+		w.mu.Unlock()
 		if time.Until(d.Until) < worthNoting {
 			return
 		}
 		next = store.Wait{Reason: reasonText(d), Until: d.Until.UTC().Truncate(time.Microsecond)}
 	case observe.WaitEnded:
+		w.mu.Lock()
+		delete(w.now, d.Reason)
+		w.mu.Unlock()
 	default:
 		return
 	}

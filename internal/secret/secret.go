@@ -2,6 +2,7 @@
 package secret
 
 import (
+	"crypto/subtle"
 	"fmt"
 	"log/slog"
 )
@@ -10,15 +11,19 @@ const mask = "***"
 
 // Text is a secret. Its value leaves it only by Reveal. The zero value is no secret at all.
 //
-// The value is behind a pointer, since fmt prints a struct's fields raw where it meets one that it may not call methods on.
-type Text struct{ v *string }
+// The value is behind a pointer, since fmt prints a struct's fields raw where it meets one that it may not call methods on. So == would compare
+// places and not values: it does not compile, Equal does.
+type Text struct {
+	_ [0]func()
+	v *string
+}
 
 // New makes a secret of v.
 func New(v string) Text {
 	if v == "" {
 		return Text{}
 	}
-	return Text{&v}
+	return Text{v: &v}
 }
 
 // Reveal gives the value. Call it at the edge where the value is used and nowhere else.
@@ -27,6 +32,11 @@ func (t Text) Reveal() string {
 		return ""
 	}
 	return *t.v
+}
+
+// Equal reports whether both have the same value.
+func (t Text) Equal(u Text) bool {
+	return subtle.ConstantTimeCompare([]byte(t.Reveal()), []byte(u.Reveal())) == 1
 }
 
 // Empty reports whether there is no value.

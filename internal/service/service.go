@@ -33,7 +33,18 @@ type Options struct {
 	Store   store.Store
 	Queue   *queue.Queue
 	Maker   *connect.Maker
+	Secrets Secrets // nil: credentials change with the configuration only
 	Log     *slog.Logger
+}
+
+// Secrets reads credentials again from where they are kept. *config.Config does.
+type Secrets interface {
+	// Renewable says whether a connection has any that may change while the process runs.
+	Renewable(ref ads.Ref) bool
+	// ResolveConnection gives the connection with its secrets as they were a short while ago at the latest.
+	ResolveConnection(ctx context.Context, ref ads.Ref) (config.Connection, error)
+	// Renew reads those of a connection anew, past every cache, and says whether they are others.
+	Renew(ctx context.Context, c config.Connection) (renewed config.Connection, changed bool, err error)
 }
 
 // Times by which processes judge each other.
@@ -52,6 +63,7 @@ const (
 	retryBatch  = 1000
 	pruneEvery  = time.Hour
 	keepRuns    = 90 * 24 * time.Hour
+	refusedPoll = 5 * time.Minute // looks whether refused credentials have changed
 	stopWithin  = 9 * time.Second // the contract allows 10
 	strangerFor = 10 * time.Minute
 )
@@ -72,13 +84,14 @@ type Service struct {
 	workers  []store.Worker
 	first    bool // of the living workers: does what one of them has to do
 	running  int
+	refused  map[ads.Ref]bool // parked for their credentials, as far as this process knows
 
 	beats atomic.Int64
 }
 
 // New is a service of these connections.
 func New(o Options, conns []config.Connection) *Service {
-	s := &Service{o: o, conns: map[ads.Ref]*conn{}, calendar: newCalendar()}
+	s := &Service{o: o, conns: map[ads.Ref]*conn{}, calendar: newCalendar(), refused: map[ads.Ref]bool{}}
 	for _, c := range conns {
 		s.o.Maker.Declare(c)
 		s.conns[c.Ref] = &conn{c: c}
@@ -116,7 +129,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	var loops sync.WaitGroup
 	for every, fn := range map[time.Duration]func(context.Context){
-		beatEvery: s.keepLease, tick: s.tick, retryEvery: s.retries, pruneEvery: s.prune,
+		beatEvery: s.keepLease, tick: s.tick, retryEvery: s.retries, pruneEvery: s.prune, refusedPoll: s.lookAtRefused,
 	} {
 		loops.Go(func() { s.loop(ctx, every, fn) })
 	}
@@ -321,11 +334,12 @@ type Changes struct{ Added, Changed, Removed []ads.Ref }
 
 // Reload takes on a new configuration. Runs of connections that are gone or have changed stop in good order; what has changed goes on at once
 // with the new settings.
-func (s *Service) Reload(conns []config.Connection) Changes {
+func (s *Service) Reload(conns []config.Connection, secrets Secrets) Changes {
 	var ch Changes
 	var again []queue.Job
 	now := time.Now()
 	s.mu.Lock()
+	s.o.Secrets = secrets
 	keep := map[ads.Ref]bool{}
 	for _, c := range conns {
 		keep[c.Ref] = true
@@ -342,7 +356,7 @@ func (s *Service) Reload(conns []config.Connection) Changes {
 			if was.cancel != nil {
 				was.cancel(errChanged)
 			}
-			if was.c.Password != c.Password || was.c.Email != c.Email || was.c.URL != c.URL {
+			if !sameLogin(was.c, c) {
 				again = append(again, queue.Job{Ref: c.Ref, Trigger: store.TriggerManual})
 			}
 		}
@@ -361,6 +375,7 @@ func (s *Service) Reload(conns []config.Connection) Changes {
 		}
 		s.o.Maker.Retire(c.c)
 		delete(s.conns, ref)
+		delete(s.refused, ref)
 		s.calendar.drop(ref)
 	}
 	s.owed = slices.DeleteFunc(s.owed, func(j queue.Job) bool { return s.conns[j.Ref] == nil })

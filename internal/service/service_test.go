@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -107,13 +108,18 @@ type life struct {
 // start runs a service until stop, or the test's end.
 func (b *bed) start(id string, conns ...config.Connection) *life {
 	b.t.Helper()
+	return b.startWith(id, nil, conns...)
+}
+
+func (b *bed) startWith(id string, secrets Secrets, conns ...config.Connection) *life {
+	b.t.Helper()
 	st, q := b.open(id)
 	_, err := q.Migrate(b.t.Context())
 	must(b.t, err)
 	l := &life{st: st, seen: make(chan observe.Event, 10_000)}
 	shared := apiclient.NewShared(apiclient.SharedConfig{})
 	l.Service = New(Options{
-		ID: id, Name: "pid 1 on test", Version: "test", Store: st, Queue: q, Log: slog.New(slog.DiscardHandler),
+		ID: id, Name: "pid 1 on test", Version: "test", Store: st, Queue: q, Log: slog.New(slog.DiscardHandler), Secrets: secrets,
 		Maker: &connect.Maker{Quota: quota.NewManager(st), Shared: shared, MaxWait: 2 * time.Minute, Observer: observe.Func(func(e observe.Event) {
 			switch e.Data.(type) {
 			case observe.RunFinished, observe.Parked:
@@ -264,7 +270,7 @@ func TestRefusedCredentials(t *testing.T) {
 		if d := following[observe.RunFinished](t, l, "acme"); d.Outcome != ads.Failed {
 			t.Errorf("%+v", d)
 		}
-		if ch := l.Reload([]config.Connection{good}); len(ch.Changed) != 1 || len(ch.Added)+len(ch.Removed) != 0 {
+		if ch := l.Reload([]config.Connection{good}, nil); len(ch.Changed) != 1 || len(ch.Added)+len(ch.Removed) != 0 {
 			t.Errorf("%+v", ch)
 		}
 		if d := following[observe.RunFinished](t, l, "acme"); d.Outcome != ads.Complete {
@@ -394,7 +400,7 @@ func TestReload(t *testing.T) {
 			}
 		}
 		changed.Schedule = schedule(t, "every 1s")
-		ch := l.Reload([]config.Connection{stay, changed, b.conn("new", "every 24h")})
+		ch := l.Reload([]config.Connection{stay, changed, b.conn("new", "every 24h")}, nil)
 		if fmt.Sprint(ch.Added, ch.Changed, ch.Removed) != "[new/adplatform] [changed/adplatform] [gone/adplatform]" {
 			t.Errorf("%v", ch)
 		}
@@ -405,6 +411,72 @@ func TestReload(t *testing.T) {
 		}
 		if len(l.Configured()) != 3 || len(l.Refs()) != 3 || !l.NextRun(gone.Ref).IsZero() {
 			t.Errorf("%v", l.Refs())
+		}
+	})
+}
+
+// rotating keeps one password, as a store of secrets does.
+type rotating struct {
+	mu       sync.Mutex
+	conn     config.Connection
+	password string
+	reads    int
+}
+
+func (r *rotating) set(p string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.password = p
+}
+
+func (r *rotating) Renewable(ads.Ref) bool { return true }
+
+// ResolveConnection gives what was read first: a cache that has not expired.
+func (r *rotating) ResolveConnection(context.Context, ads.Ref) (config.Connection, error) {
+	return r.conn, nil
+}
+
+func (r *rotating) Renew(_ context.Context, c config.Connection) (config.Connection, bool, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.reads++
+	was := c.Password
+	c.Password = secret.New(r.password)
+	r.conn = c
+	return c, !c.Password.Equal(was), nil
+}
+
+// A password that is rotated in the middle of a run costs one refusal, and the run loses nothing. One that is refused and has not changed is tried once.
+func TestRotation(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(c *simulator.Config) {
+		c.Accounts = []simulator.Account{{Email: "ops@example.com", Password: "old-password"}, {Email: "ops@example.com", Password: "new-password"}}
+		c.TokenLife = 2 * time.Second
+	}, func(t *testing.T, b *bed) {
+		c := b.conn("acme", "every 24h")
+		c.Email, c.Password = secret.New("ops@example.com"), secret.New("stale-password")
+		keep := &rotating{conn: c, password: "new-password"}
+		l := b.startWith("a", keep, c)
+		d := following[observe.RunFinished](t, l, "acme")
+		if d.Outcome != ads.Failed {
+			t.Errorf("%+v", d)
+		}
+		if d = following[observe.RunFinished](t, l, "acme"); d.Outcome != ads.Complete || keep.reads != 1 {
+			t.Errorf("%+v after %d reads", d, keep.reads)
+		}
+		l.idle(t)
+		runs, err := l.st.Runs(t.Context(), c.Ref, 10)
+		if err != nil || len(runs) != 1 || runs[0].Figures.Synced != 12 {
+			t.Errorf("%+v, %v", runs, err)
+		}
+		// Changed to another one that is wrong too: one more try, then parked.
+		keep.set("wrong-password")
+		keep.conn.Password = secret.New("stale-password")
+		if _, err := l.SyncNow(t.Context(), []ads.Ref{c.Ref}, false); err != nil {
+			t.Fatal(err)
+		}
+		if p := following[observe.Parked](t, l, "acme"); p.Kind != observe.ParkAuth || keep.reads != 2 {
+			t.Errorf("%+v after %d reads", p, keep.reads)
 		}
 	})
 }

@@ -8,7 +8,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,7 +31,8 @@ type conn struct {
 	platform platform.Platform
 	api      *apiclient.Client // kept between runs for its token; nil before the first
 	cancel   context.CancelCauseFunc
-	fails    int // runs in a row that failed
+	fails    int  // runs in a row that failed
+	renewed  bool // the credentials were read anew since a run went well
 }
 
 // Pauses before work that was put off comes back.
@@ -77,7 +80,6 @@ func (s *Service) workOn(ctx context.Context, t queue.Task) queue.Outcome {
 	}
 	c.cancel = cancel
 	s.running++
-	cfg := c.c
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
@@ -86,6 +88,7 @@ func (s *Service) workOn(ctx context.Context, t queue.Task) queue.Outcome {
 		s.mu.Unlock()
 	}()
 
+	cfg := s.fresh(runCtx, c)
 	todo, err := s.needed(runCtx, t, cfg)
 	if err != nil {
 		return s.storeFailed(runCtx, t.Ref, err)
@@ -99,10 +102,16 @@ func (s *Service) workOn(ctx context.Context, t queue.Task) queue.Outcome {
 	s.mu.Unlock()
 	end := conclude(sum, context.Cause(runCtx), stopping, c.fails, cfg.Schedule.Every, time.Now())
 	c.fails = end.fails
+	if end.out == queue.Done {
+		c.renewed = false
+	}
 	if end.wait.Until.IsZero() {
 		return end.out
 	}
 	if end.kind == observe.ParkAuth {
+		if s.renew(runCtx, c, cfg) {
+			return queue.Park(0) // once, at once
+		}
 		end.wait.Mark = markOf(cfg)
 	}
 	if err := s.o.Store.Park(runCtx, t.Ref, end.wait); err != nil && runCtx.Err() == nil {
@@ -289,6 +298,11 @@ func afterColon(s string) string {
 // same says that nothing about a connection has changed.
 func same(a, b config.Connection) bool { return reflect.DeepEqual(a, b) }
 
+// sameLogin says that both log in at the same place with the same credentials.
+func sameLogin(a, b config.Connection) bool {
+	return a.URL == b.URL && a.Email.Equal(b.Email) && a.Password.Equal(b.Password)
+}
+
 // markAsked says that a person wants the connection to be tried although its credentials were refused.
 const markAsked = "asked"
 
@@ -317,6 +331,91 @@ func sameMark(mark string, c config.Connection) bool {
 	return err == nil && d == digest(b, c)
 }
 
+// secretsWithin bounds the reading of one connection's secrets.
+const secretsWithin = 30 * time.Second
+
+// fresh gives a connection's settings with its credentials as they are kept now. Where they cannot be read, those known so far have to do.
+func (s *Service) fresh(ctx context.Context, c *conn) config.Connection {
+	s.mu.Lock()
+	cfg, secrets := c.c, s.o.Secrets
+	s.mu.Unlock()
+	if secrets == nil || !secrets.Renewable(cfg.Ref) {
+		return cfg
+	}
+	limited, cancel := context.WithTimeout(ctx, secretsWithin)
+	defer cancel()
+	now, err := secrets.ResolveConnection(limited, cfg.Ref)
+	if err != nil {
+		if ctx.Err() == nil {
+			s.tell(cfg, "", observe.Note{Level: observe.Warn, Code: "secrets", Message: "the credentials could not be read again, the last ones are used: " + err.Error()})
+		}
+		return cfg
+	}
+	return s.replace(c, cfg, now)
+}
+
+// replace takes on other credentials, with a client of their own.
+func (s *Service) replace(c *conn, was, now config.Connection) config.Connection {
+	if sameLogin(was, now) {
+		return was
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was.Email, was.Password = now.Email, now.Password
+	c.c, c.platform, c.api = was, nil, nil
+	return was
+}
+
+// renew reads refused credentials anew and reports whether they are others, once until a run goes well.
+func (s *Service) renew(ctx context.Context, c *conn, cfg config.Connection) bool {
+	s.mu.Lock()
+	secrets := s.o.Secrets
+	s.refused[cfg.Ref] = true
+	s.mu.Unlock()
+	if secrets == nil || !secrets.Renewable(cfg.Ref) || c.renewed {
+		return false
+	}
+	limited, cancel := context.WithTimeout(ctx, secretsWithin)
+	defer cancel()
+	now, changed, err := secrets.Renew(limited, cfg)
+	if err != nil {
+		if ctx.Err() == nil {
+			s.tell(cfg, "", observe.Note{Level: observe.Warn, Code: "secrets", Message: "the refused credentials could not be read again: " + err.Error()})
+		}
+		return false
+	}
+	if !changed {
+		return false
+	}
+	s.replace(c, cfg, now)
+	c.renewed = true
+	s.tell(cfg, "", observe.Note{Level: observe.Info, Code: "rotated", Message: "the credentials were changed where they are kept: the new ones are tried at once"})
+	return true
+}
+
+// lookAtRefused looks whether credentials that were refused have changed.
+func (s *Service) lookAtRefused(ctx context.Context) {
+	s.mu.Lock()
+	refs := slices.Collect(maps.Keys(s.refused))
+	s.mu.Unlock()
+	for _, ref := range refs {
+		w, err := s.o.Store.ReadWait(ctx, ref)
+		if err != nil {
+			return
+		}
+		if !refusedMark(w.Mark) {
+			s.mu.Lock()
+			delete(s.refused, ref)
+			s.mu.Unlock()
+			continue
+		}
+		got, err := s.o.Queue.Enqueue(ctx, []queue.Job{{Ref: ref, Trigger: store.TriggerManual}})
+		if err == nil && got[0].State == queue.Parked {
+			s.credentialsChanged(ctx, ref, got[0])
+		}
+	}
+}
+
 // credentialsChanged wakes a connection that is parked for refused credentials, when they are others now.
 func (s *Service) credentialsChanged(ctx context.Context, ref ads.Ref, a queue.Asked) {
 	c := s.conn(ref)
@@ -324,7 +423,13 @@ func (s *Service) credentialsChanged(ctx context.Context, ref ads.Ref, a queue.A
 		return
 	}
 	w, err := s.o.Store.ReadWait(ctx, ref)
-	if err != nil || !refusedMark(w.Mark) || sameMark(w.Mark, c.c) {
+	if err != nil || !refusedMark(w.Mark) {
+		return
+	}
+	s.mu.Lock()
+	s.refused[ref] = true
+	s.mu.Unlock()
+	if sameMark(w.Mark, s.fresh(ctx, c)) {
 		return
 	}
 	if err := s.o.Queue.Wake(ctx, a); err != nil && ctx.Err() == nil {
