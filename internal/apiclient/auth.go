@@ -18,6 +18,7 @@ type token struct {
 	due    time.Time // to be renewed
 	end    time.Time // not to be used any more
 	worked bool
+	last   time.Time // when it worked last
 }
 
 const (
@@ -359,9 +360,20 @@ func (t *auth) forgive() {
 	t.wakeProof()
 }
 
+// ofLate is how long a token that works is taken to be good for others.
+const ofLate = 5 * time.Second
+
+// outlived says that a token was good once, and that nobody has used it of late.
+func (t *auth) outlived(tok *token) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return tok.worked && time.Since(tok.last) > ofLate
+}
+
 func (t *auth) works(c *Client, tok *token) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	tok.last = time.Now()
 	if tok == t.current {
 		c.seat.refusals = 0
 	}

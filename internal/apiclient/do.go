@@ -31,7 +31,8 @@ type logical struct {
 	barred   int           // times it gave its slot back, since the host went down or there was no place
 	renewals int           // times a token ended before its request was sent
 	refusals int
-	reauthed int
+	reauthed int       // refused tokens that it met
+	outlived int       // and those that had worked, but not of late
 	badSince time.Time // of its first failure
 	probed   int       // probes of a host that was down
 	held     time.Time // since when the outage that is now holds it up
@@ -45,6 +46,7 @@ const (
 	maxRenewals = 500 // times that a slot is given back for a token's sake; each costs a wait
 	maxBarred   = 100 // times that one is given back for a host that went down, or for want of a place
 	maxReauth   = 4   // times a request may meet a refused token
+	maxOutlived = 64  // or one that may have died early while all waited for the quota: by bad luck one request may meet many of these
 	maxRefusals = 64  // for quota
 )
 
@@ -301,7 +303,12 @@ func (c *Client) tokenDead(l *logical, tok *token, slot *quota.Slot, a attempt) 
 	if err := c.auth.refused(c, tok, a.verdict); err != nil {
 		return outcome{err: err}
 	}
-	if l.reauthed++; l.reauthed > maxReauth {
+	if c.auth.outlived(tok) {
+		l.outlived++
+	} else {
+		l.reauthed++
+	}
+	if l.reauthed > maxReauth || l.outlived > maxOutlived {
 		e := c.errorOf(l, a)
 		e.Class = ads.ClassAuth
 		return outcome{err: c.kill(c.named("every token refused", *e))}
