@@ -45,17 +45,18 @@ type Bucket struct {
 	begin       time.Time     // ground of the monotonic clock
 	turn        chan struct{} // held while the ledger is asked; not a mutex, since that takes time
 
-	mu     sync.Mutex
-	limits []Limit // shortest window first; replaced, never changed in place
-	queue  queue
-	leases []lease // by due
-	seq    int64
-	local  *state // what this process sent, on the monotonic clock: a wall clock that jumps gives no burst
-	moves  []move
-	moved  time.Time // when the first of them was made; zero: there is none, or the ledger failed
-	backs  []int64
-	timer  *time.Timer // calls step
-	armed  time.Time   // when; zero: not at all
+	mu              sync.Mutex
+	limits          []Limit // shortest window first; replaced, never changed in place
+	queue           queue
+	leases          []lease // by due
+	seq             int64
+	local           *state // what this process sent, on the monotonic clock: a wall clock that jumps gives no burst
+	moves           []move
+	stamps, stamped int       // moves that were made, and that the ledger has
+	moved           time.Time // when the first of them was made; zero: there is none, or the ledger failed
+	backs           []int64
+	timer           *time.Timer // calls step
+	armed           time.Time   // when; zero: not at all
 
 	asking    bool      // the ledger is being asked for slots
 	writing   bool      // moves, or slots that go back, are being written

@@ -14,7 +14,7 @@ import (
 type Ask struct {
 	Owner    string            // who: slots are shared out evenly between owners
 	Place    int64             // in the queue, where the request had a slot before (Slot.Place); 0: at the end
-	Priority platform.Priority // among the requests of one owner, and for a head start of one turn before other owners
+	Priority platform.Priority // among the requests of one owner, and before owners that have had as many slots
 	MaxWait  time.Duration     // a wait that would be longer is an *ads.Error of class deferred, at once
 	OnWait   func(observe.WaitStarted)
 }
@@ -40,8 +40,8 @@ type owner struct {
 	waiters []*waiter // in the order in which they are served
 }
 
-// queue is the order in which waiters are served: by priority, then the owner that has had the fewest slots, then who asked first. No owner gets
-// further ahead of one that waits than a turn by its own priority: nobody waits for longer than two turns of everybody.
+// queue is the order in which waiters are served: the owner that has had the fewest slots, of several the one whose request has the highest priority, then
+// who asked first. So nobody waits for longer than two turns of everybody, whatever the others want.
 //
 // An owner that comes anew, or comes back, is as far as the one that has had the fewest: time spent elsewhere is no credit.
 type queue struct {
@@ -95,18 +95,14 @@ func (q *queue) push(w *waiter) {
 
 // pop takes out the one that is served next. There must be one.
 func (q *queue) pop() *waiter {
-	floor := q.floor()
 	var next *owner
 	for _, o := range q.waiting {
-		if o.turns > floor+1 {
-			continue
-		}
 		if next == nil {
 			next = o
 			continue
 		}
 		a, b := o.waiters[0], next.waiters[0]
-		if cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(o.turns, next.turns), cmp.Compare(a.seq, b.seq)) < 0 {
+		if cmp.Or(cmp.Compare(o.turns, next.turns), cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.seq, b.seq)) < 0 {
 			next = o
 		}
 	}

@@ -37,10 +37,13 @@ func (b *Bucket) step() {
 	if !written.IsZero() && written.After(now) && (next.IsZero() || written.Before(next)) {
 		next = written
 	}
-	b.arm(next)
 	if b.queue.n == 0 && !b.asking {
 		b.wait.number = 0
+		if rest := b.rest(now); next.IsZero() {
+			next = rest
+		}
 	}
+	b.arm(next)
 	overdue := !written.IsZero() && !written.After(now)
 	left := b.announced > 0 && b.queue.n == 0 && len(b.leases) == 0
 	if !b.asking && !b.writing && (len(b.backs) > 0 || left || overdue) {
@@ -58,6 +61,29 @@ func (b *Bucket) written() time.Time {
 	return b.moved.Add(min(b.limits[0].Window/8, time.Second))
 }
 
+// rest gives memory back that a bucket at rest does not need, and says when there will be more of it. b.mu is held.
+func (b *Bucket) rest(now time.Time) (next time.Time) {
+	if len(b.leases) == 0 {
+		b.leases = nil
+	}
+	mono := b.mono(now)
+	used := false
+	for i := range b.local.logs {
+		lg := &b.local.logs[i]
+		if lg.since(mono-lg.limit.widest()) == 0 {
+			continue
+		}
+		used = true
+		if at := b.clock(lg.entries[len(lg.entries)-1].at + lg.limit.widest()); next.IsZero() || at.Before(next) {
+			next = at.Add(time.Millisecond)
+		}
+	}
+	if !used {
+		b.local.logs = nil
+	}
+	return next
+}
+
 // arm sets the timer; zero stops it. b.mu is held.
 func (b *Bucket) arm(next time.Time) {
 	switch {
@@ -65,18 +91,25 @@ func (b *Bucket) arm(next time.Time) {
 		return
 	case next.IsZero():
 		b.timer.Stop()
+		b.timer = nil
 	case b.timer == nil:
-		b.timer = time.AfterFunc(time.Until(next), b.tick)
+		var t *time.Timer
+		t = time.AfterFunc(time.Until(next), func() { b.tick(&t) })
+		b.timer = t
 	default:
 		b.timer.Reset(time.Until(next))
 	}
 	b.armed = next
 }
 
-func (b *Bucket) tick() {
+// tick is the timer's. One that fired while another was set in its place does nothing.
+func (b *Bucket) tick(t **time.Timer) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.armed = time.Time{}
+	if *t != b.timer {
+		return
+	}
+	b.timer, b.armed = nil, time.Time{}
 	b.step()
 }
 
@@ -284,6 +317,10 @@ func (b *Bucket) ask() {
 	}
 	b.looked, b.failed = now, time.Time{}
 	switch {
+	case c.wants+c.extra > 0 && !slices.Equal(limits, b.limits): // they changed meanwhile
+		b.lease(g, limits, ledger, now)
+		b.giveUpLeases()
+		b.look = time.Time{}
 	case c.wants+c.extra > 0:
 		if len(g.at) < c.wants+c.extra {
 			b.pace.pause = now.Add(b.ahead())
@@ -448,7 +485,7 @@ func (b *Bucket) update(fn func(s *state, now int64) (changed bool)) error {
 		return fmt.Errorf("the quota ledger did not answer within %s: %w", ledgerTimeout, ctx.Err())
 	}
 	b.mu.Lock()
-	moves, backs, limits := b.moves, b.backs, b.limits
+	moves, backs, limits, stamps := b.moves, b.backs, b.limits, b.stamps
 	b.moves, b.backs, b.moved = nil, nil, time.Time{}
 	b.mu.Unlock()
 	if fn == nil && len(moves) == 0 && len(backs) == 0 {
@@ -491,7 +528,7 @@ func (b *Bucket) update(fn func(s *state, now int64) (changed bool)) error {
 		return err
 	}
 	now := time.Now()
-	b.read = read
+	b.read, b.stamped = read, stamps
 	if len(limits) > 0 { // quick to grow, slow to shrink
 		most := limits[0].lagMax()
 		b.lag = max(min(now.Sub(read), most), b.lag-b.lag/16)

@@ -16,6 +16,7 @@ type Slot struct {
 
 	// Under b.mu.
 	at, mono int64 // in the ledger, in the local log
+	stamp    int   // the number of the move that brought it there
 	sent     bool
 	ended    bool
 	keep     *time.Timer // until the request is sent
@@ -41,6 +42,8 @@ func (s *Slot) restamp(now time.Time, late int64) (later bool) {
 	to := b.clocks.ledger(mono) + late
 	later = to > s.at
 	b.moves = append(b.moves, move{from: s.at, to: to})
+	b.stamps++
+	s.stamp = b.stamps
 	if b.moved.IsZero() {
 		b.moved = now
 	}
@@ -61,11 +64,14 @@ func (s *Slot) Ready() error {
 			return nil
 		}
 		behind := b.clocks.ledger(b.mono(now)) - s.at
-		if behind <= 0 || (try >= readyTries/2 && behind <= b.limits[0].margin().Microseconds()/2) {
+		enough := behind <= 0 || (try >= readyTries/2 && behind <= b.limits[0].margin().Microseconds()/2)
+		if enough && s.stamp <= b.stamped {
 			b.mu.Unlock()
 			return nil
 		}
-		s.restamp(now, b.limits[0].late()+b.lag.Microseconds())
+		if !enough {
+			s.restamp(now, b.limits[0].late()+b.lag.Microseconds())
+		}
 		b.mu.Unlock()
 		if err := b.flush(); err != nil {
 			return err
