@@ -3,26 +3,28 @@
 GO       ?= go
 BIN      ?= bin/adsync
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null)
-LDFLAGS  := -s -w -X adsync/internal/cli.version=$(VERSION)
-RELEASE  := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
-PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+LDFLAGS  := -s -w -X adsync/internal/cli.version=$(VERSION) -X adsync/internal/cli.commit=$(shell git rev-parse HEAD 2>/dev/null)
 FUZZTIME ?= 1m
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT     := mvdan.cc/gofumpt@v0.12.0
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
-.PHONY: help build test test-short vet fmt bench fuzz cross clean
+.PHONY: help build test vet fmt bench fuzz soak release cross reproduce vulnerabilities clean
 
 help:
 	@echo 'make test    everything: set-up (PostgreSQL), vet, staticcheck, all tests with the race detector'
 	@echo 'make build   $(BIN)'
 	@echo 'make bench   benchmarks, each with its ratio to a limit measured in the same run'
 	@echo 'make fuzz    every fuzz target for $(FUZZTIME)'
-	@echo 'make cross   binaries for linux, darwin and windows in dist/'
+	@echo 'make soak    the service under every fault for half an hour, and what it costs over time'
+	@echo 'make release binaries for linux, macOS and Windows, what is in them, licences and checksums, in dist/'
+	@echo 'make reproduce        a release twice, from two places: the same bytes'
+	@echo 'make vulnerabilities  known holes in what the program calls'
 	@echo 'make fmt     format the code'
 
 build:
-	$(RELEASE) -o $(BIN) ./cmd/adsync
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/adsync
 
 test:
 	@GO='$(GO)' STATICCHECK='$(STATICCHECK)' ./scripts/test
@@ -40,13 +42,19 @@ bench:
 fuzz:
 	@GO='$(GO)' FUZZTIME='$(FUZZTIME)' ./scripts/fuzz
 
-cross:
-	@mkdir -p dist
-	@set -e; for p in $(PLATFORMS); do \
-		os=$${p%/*}; arch=$${p#*/}; ext=; if [ $$os = windows ]; then ext=.exe; fi; \
-		echo "building dist/adsync-$$os-$$arch$$ext"; \
-		GOOS=$$os GOARCH=$$arch $(RELEASE) -o dist/adsync-$$os-$$arch$$ext ./cmd/adsync; \
-	done
+soak:
+	$(GO) run ./bench/soak
+
+cross: release
+
+release:
+	@GO='$(GO)' ./scripts/release
+
+reproduce:
+	@GO='$(GO)' ./scripts/reproduce
+
+vulnerabilities:
+	@GO='$(GO)' GOVULNCHECK='$(GOVULNCHECK)' ./scripts/vulnerabilities
 
 clean:
 	rm -rf bin dist

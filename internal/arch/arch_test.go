@@ -49,10 +49,11 @@ var may = map[string][]string{
 	},
 	"internal/server": {"internal/ads", "internal/observe", "internal/queue", "internal/report", "internal/secret", "internal/service", "internal/store"},
 
-	"internal/cli":  {"*"},
-	"cmd/adsync":    {"internal/cli"},
-	"internal/arch": {},
-	"e2e":           {},
+	"internal/cli":   {"*"},
+	"cmd/adsync":     {"internal/cli"},
+	"internal/arch":  {},
+	"e2e":            {},
+	"scripts/supply": {},
 }
 
 // anywhere are helpers of tests and benches: product code must not import them.

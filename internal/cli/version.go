@@ -4,10 +4,11 @@ import (
 	"cmp"
 	"runtime"
 	"runtime/debug"
+	"strings"
 )
 
-// version is set by the linker for releases.
-var version string
+// version and commit are set by the linker for releases: what the toolchain would write about the repository differs where there is none.
+var version, commit string
 
 type versionCmd struct{}
 
@@ -22,16 +23,16 @@ type build struct {
 }
 
 func buildInfo() build {
-	b := build{Version: version, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
+	b := build{Version: version, Commit: commit, Changed: strings.HasSuffix(version, "-dirty"), Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
 			switch s.Key {
 			case "vcs.revision":
-				b.Commit = s.Value
+				b.Commit = cmp.Or(b.Commit, s.Value)
 			case "vcs.time":
 				b.Time = s.Value
 			case "vcs.modified":
-				b.Changed = s.Value == "true"
+				b.Changed = b.Changed || s.Value == "true"
 			}
 		}
 		if b.Version == "" && info.Main.Version != "(devel)" {
