@@ -31,6 +31,7 @@ type logical struct {
 	barred   int           // times it gave its slot back, since the host went down or there was no place
 	renewals int           // times a token ended before its request was sent
 	refusals int
+	unlogged int       // slots that the ledger was too slow to write down
 	reauthed int       // refused tokens that it met
 	outlived int       // and those that had worked, but not of late
 	badSince time.Time // of its first failure
@@ -47,6 +48,7 @@ const (
 	maxBarred   = 100 // times that one is given back for a host that went down, or for want of a place
 	maxReauth   = 4   // times a request may meet a refused token
 	maxOutlived = 64  // or one that may have died early while all waited for the quota: by bad luck one request may meet many of these
+	maxUnlogged = 30  // times that the ledger may be too slow to write a slot down in time
 	maxRefusals = 64  // for quota
 )
 
@@ -225,7 +227,12 @@ func (c *Client) judge(ctx context.Context, l *logical, tok *token, slot *quota.
 	v := a.verdict
 	if a.barred != nil { // it says nothing about the host
 		slot.GiveBack()
-		return outcome{err: a.barred}
+		slow, ok := errors.AsType[*ads.Error](a.barred)
+		if l.unlogged++; !ok || l.unlogged > maxUnlogged || ctx.Err() != nil {
+			return outcome{err: a.barred}
+		}
+		l.try--
+		return outcome{again: true, pause: time.Duration((0.5 + c.c.Rand()) * float64(time.Second)), cause: slow}
 	}
 	if c.limit != nil && !l.r.Uncounted {
 		c.limit.learn(v.Class)
