@@ -3,6 +3,8 @@ package secret
 
 import (
 	"crypto/subtle"
+	"database/sql/driver"
+	"errors"
 	"fmt"
 	"log/slog"
 )
@@ -50,3 +52,8 @@ func (t Text) LogValue() slog.Value         { return slog.StringValue(mask) }
 func (t Text) MarshalText() ([]byte, error) { return []byte(mask), nil }
 func (t Text) MarshalJSON() ([]byte, error) { return []byte(`"` + mask + `"`), nil }
 func (t Text) MarshalYAML() (any, error)    { return mask, nil }
+
+// Value refuses: a database is no place for a secret, and stars in one would be taken for it.
+func (t Text) Value() (driver.Value, error) { return nil, errStored }
+
+var errStored = errors.New("a secret is not stored")
