@@ -597,3 +597,68 @@ func BenchmarkTake(b *testing.B) {
 		}
 	})
 }
+
+// doubling is a ledger whose answers are lost now and then after the change was made: the change is made again.
+type doubling struct {
+	quota.Ledger
+	again func() bool
+}
+
+func (l doubling) UpdateQuota(ctx context.Context, bucket string, fn func([]byte, time.Time) ([]byte, error)) error {
+	if err := l.Ledger.UpdateQuota(ctx, bucket, fn); err != nil {
+		return err
+	}
+	if l.again() {
+		return l.Ledger.UpdateQuota(ctx, bucket, fn)
+	}
+	return nil
+}
+
+// A change whose answer was lost is made twice: that costs slots, but no window holds too many.
+func TestChangesMadeTwice(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		l := quota.Limit{N: rapid.IntRange(2, 20).Draw(rt, "n"), Window: time.Duration(rapid.IntRange(2, 60).Draw(rt, "seconds")) * time.Second}
+		seed := rapid.Uint64().Draw(rt, "seed")
+		var w *window
+		synctest.Test(t, func(t *testing.T) {
+			w = &window{limit: l}
+			var mu sync.Mutex
+			rng := rand.New(rand.NewPCG(seed, 5))
+			chance := func(p float64) bool { mu.Lock(); defer mu.Unlock(); return rng.Float64() < p }
+			ledger := doubling{quotatest.NewMemory(), func() bool { return chance(0.2) }}
+			var wg sync.WaitGroup
+			for range 2 {
+				b := quota.NewManager(ledger).Bucket("b", "acme", l)
+				for range 2 * l.N {
+					wg.Go(func() {
+						for range 3 {
+							s, err := b.Take(t.Context(), quota.Ask{MaxWait: 1000 * time.Hour})
+							if err != nil {
+								t.Error(err)
+								return
+							}
+							if chance(0.2) { // the connection takes its time, or fails
+								time.Sleep(l.Window / 3)
+								if chance(0.5) {
+									s.GiveBack()
+									continue
+								}
+							}
+							if err := s.Ready(); err != nil {
+								t.Error(err)
+							}
+							s.Sent()
+							w.arrive()
+							s.Done(true)
+						}
+					})
+				}
+			}
+			wg.Wait()
+			time.Sleep(time.Minute)
+		})
+		if w.refused > 0 {
+			rt.Fatalf("%d requests too many", w.refused)
+		}
+	})
+}

@@ -492,7 +492,7 @@ func (b *Bucket) update(fn func(s *state, now int64) (changed bool)) error {
 		return nil
 	}
 	var read time.Time
-	begin, clock := time.Now(), int64(0)
+	begin, clock, calls := time.Now(), int64(0), 0
 	err := b.ledger.UpdateQuota(ctx, b.name, func(stored []byte, now time.Time) ([]byte, error) {
 		t := now.UnixMicro()
 		read, clock = time.Now(), t
@@ -500,13 +500,20 @@ func (b *Bucket) update(fn func(s *state, now int64) (changed bool)) error {
 		if err != nil {
 			s = full(t, limits)
 		}
+		// The call before may have been committed all the same. What is then done twice could be done to somebody else's entry of the same moment:
+		// only what makes an entry later is.
+		calls++
 		for _, m := range moves {
-			s.move(t, m.from, m.to)
+			if calls == 1 || m.to > m.from {
+				s.move(t, m.from, m.to)
+			}
 		}
-		for _, at := range backs {
-			s.giveBack(at)
+		if calls == 1 {
+			for _, at := range backs {
+				s.giveBack(at)
+			}
+			s.refund(b.id, len(backs))
 		}
-		s.refund(b.id, len(backs))
 		s.adopt(t, limits)
 		changed := s.settle(t) || len(moves) > 0 || len(backs) > 0 || err != nil
 		if fn != nil && fn(s, t) {
@@ -523,8 +530,10 @@ func (b *Bucket) update(fn func(s *state, now int64) (changed bool)) error {
 		b.clocks.sample(b.mono(begin), b.mono(read), clock)
 	}
 	if err != nil {
-		// The moves are tried again: done twice, they can only make an entry later. A slot given back twice could free somebody else's.
-		b.moves = append(moves, b.moves...)
+		if calls > 0 {
+			moves, backs = slices.DeleteFunc(moves, func(m move) bool { return m.to <= m.from }), nil
+		}
+		b.moves, b.backs = append(moves, b.moves...), append(backs, b.backs...)
 		return err
 	}
 	now := time.Now()
@@ -555,6 +564,9 @@ func (b *Bucket) write() {
 	b.writing = false
 	if left || err != nil {
 		b.announced = 0
+	}
+	if err != nil {
+		b.backs = nil
 	}
 	b.step()
 }
