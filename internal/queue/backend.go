@@ -141,6 +141,9 @@ type lotExecutor struct {
 func (e *lotExecutor) JobGetAvailable(ctx context.Context, p *riverdriver.JobGetAvailableParams) (*riverdriver.JobGetAvailableResult, error) {
 	few := *p
 	n, brought := e.lot(p.MaxToLock)
+	if n == 0 {
+		return &riverdriver.JobGetAvailableResult{}, nil
+	}
 	few.MaxToLock = n
 	res, err := e.Executor.JobGetAvailable(ctx, &few)
 	if err == nil && res != nil {

@@ -104,9 +104,10 @@ type Queue struct {
 	handler Handler
 
 	others  atomic.Int64 // processes besides this one
-	lotSize atomic.Int64
 	mu      sync.Mutex
 	active  map[int64]struct{} // jobs in a handler's hands
+	lotSize int
+	lotAt   time.Time // when the last one was taken
 	stopped bool
 }
 
@@ -127,6 +128,7 @@ const (
 	cooldown   = 50 * time.Millisecond // between two fetches
 	firstLot   = 5                     // jobs in one fetch while other processes want some too; doubled while there are more
 	largestLot = 50
+	lotEvery   = pollEvery * 3 / 4   // however often River would fetch
 	keepDone   = time.Hour           // rows of ended jobs; what they did stands in runs
 	neverStuck = 1 << 15 * time.Hour // River must not judge: a run may take days, and Adopt knows who is dead
 	manyTries  = 1<<15 - 1           // a job ends by its handler's word alone
@@ -240,12 +242,21 @@ func (q *Queue) lot(want int) (n int, brought func(int)) {
 	if q.others.Load() == 0 {
 		return want, func(int) {}
 	}
-	size := min(max(q.lotSize.Load(), firstLot), largestLot)
-	return min(want, int(size)), func(n int) {
-		if int64(n) < size {
-			q.lotSize.Store(firstLot)
-		} else {
-			q.lotSize.Store(2 * size)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	now := time.Now()
+	if now.Sub(q.lotAt) < lotEvery {
+		return 0, func(int) {}
+	}
+	size := min(max(q.lotSize, firstLot), largestLot)
+	return min(want, size), func(n int) {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		if q.lotSize = firstLot; n >= size {
+			q.lotSize = 2 * size
+		}
+		if n > 0 {
+			q.lotAt = now
 		}
 	}
 }
