@@ -349,6 +349,46 @@ func TestFault96AnswerLost(t *testing.T) {
 	}
 }
 
+// A process that is paused in the middle of a change of a quota keeps the others waiting for a moment only, and makes its change when it goes on.
+func TestPausedInAQuota(t *testing.T) {
+	db := database(t, pgtest.New(t))
+	paused, other := storetest.Open(t, db), storetest.Open(t, db)
+	if _, err := paused.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	add := func(state []byte, _ time.Time) ([]byte, error) { return append(bytes.Clone(state), 'x'), nil }
+	in, goOn, done := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	calls := 0
+	go func() {
+		done <- paused.UpdateQuota(t.Context(), "b", func(state []byte, now time.Time) ([]byte, error) {
+			if calls++; calls == 1 {
+				close(in)
+				<-goOn
+			}
+			return add(state, now)
+		})
+	}()
+	<-in
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := other.UpdateQuota(ctx, "b", add); err != nil {
+		t.Errorf("while another is paused: %v", err)
+	}
+	close(goOn)
+	if err := <-done; err != nil || calls != 2 {
+		t.Errorf("%v after %d calls", err, calls)
+	}
+	err := other.UpdateQuota(ctx, "b", func(state []byte, _ time.Time) ([]byte, error) {
+		if string(state) != "xx" {
+			t.Errorf("state %q", state)
+		}
+		return state, nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 // Fault 97: another program locks rows in the opposite order. The deadlock's victim tries again.
 func TestFault97Deadlock(t *testing.T) {
 	t.Parallel()

@@ -286,6 +286,9 @@ func (s *Store) CheckWritable(ctx context.Context) error {
 	return s.checkRights(ctx)
 }
 
+// quotaHeld bounds how long a process that is paused in the middle of a change keeps all others from a bucket.
+const quotaHeld = "SET LOCAL idle_in_transaction_session_timeout = '2s'"
+
 // UpdateQuota implements quota.Ledger. The server's clock is everybody's.
 func (s *Store) UpdateQuota(ctx context.Context, bucket string, fn func(state []byte, now time.Time) ([]byte, error)) error {
 	return s.tx(ctx, "quota", func(ctx context.Context, c *pgx.Conn) error {
@@ -293,6 +296,7 @@ func (s *Store) UpdateQuota(ctx context.Context, bucket string, fn func(state []
 		var now time.Time
 		b := &pgx.Batch{}
 		b.Queue(begin)
+		b.Queue(quotaHeld)
 		// A new bucket's row is made first, so that there is something to lock. The clock is read when the lock is ours.
 		b.Queue("INSERT INTO adsync_quota (bucket) VALUES ($1) ON CONFLICT (bucket) DO NOTHING", bucket)
 		b.Queue("SELECT q.state, clock_timestamp() FROM (SELECT state FROM adsync_quota WHERE bucket = $1 FOR UPDATE) q", bucket).QueryRow(func(row pgx.Row) error {
