@@ -2,13 +2,11 @@ package quota
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
 
-	"adsync/internal/ads"
 	"adsync/internal/observe"
 )
 
@@ -288,31 +286,4 @@ func (b *Bucket) Usage(share float64) (slowed bool) {
 		b.step()
 	}
 	return slowed
-}
-
-func (b *Bucket) deferred(until time.Time, told time.Duration, r room) error {
-	e := &ads.Error{Class: ads.ClassDeferred, Code: "quota", Until: until.UTC(), Told: told, Bucket: b.label}
-	at := until.UTC().Format("2006-01-02 15:04:05 UTC")
-	switch {
-	case !r.server:
-		e.Message = fmt.Sprintf("deferred until %s: the quota of %s is used up (%d of %d in %s)", at, b.label, r.used, r.n, shortDuration(r.limit.Window))
-	case told > MaxBlock:
-		e.Code, e.Message = "told", fmt.Sprintf("deferred until %s: the platform asked %s to wait, told %s, capped at 24 hours", at, b.label, longTime(told))
-	case told > 0:
-		e.Code, e.Message = "told", fmt.Sprintf("deferred until %s: the platform asked %s to wait, told %s", at, b.label, shortDuration(told.Round(time.Second)))
-	default:
-		e.Code, e.Message = "told", fmt.Sprintf("deferred until %s: the platform refuses %s", at, b.label)
-	}
-	e.Hint = "run again then: it goes on where it stopped"
-	return e
-}
-
-func longTime(d time.Duration) string {
-	switch days := d.Hours() / 24; {
-	case days >= 730:
-		return fmt.Sprintf("%.0f years", days/365)
-	case days >= 2:
-		return fmt.Sprintf("%.0f days", days)
-	}
-	return shortDuration(d.Round(time.Second))
 }

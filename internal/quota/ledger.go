@@ -1,7 +1,9 @@
 // Package quota keeps the promise that no quota is exceeded by our doing and no slot is left unused.
 //
 // A bucket is a quota that some server counts, such as "10 requests in any 60 seconds for X-Client-ID acme". Its state is a log of send
-// times. The arithmetic is pure; what makes it durable and shared by processes is a Ledger, which the store implements.
+// times, and who is ahead of whom. The arithmetic is pure; what makes it durable and shared by processes is a Ledger, which the store implements.
+//
+// It imports ads, observe and platform, and must not import a database, the client or anything that prints.
 package quota
 
 import (

@@ -24,8 +24,7 @@ type waiter struct {
 	seq   int64
 	owner *owner
 	got   chan granted
-	told  int       // the number of the wait that it was told of
-	until time.Time // and its end, as last given to OnWait
+	told  int // the number of the wait that it was told of
 }
 
 type granted struct {
