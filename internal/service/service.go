@@ -14,7 +14,6 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"adsync/internal/ads"
@@ -86,7 +85,7 @@ type Service struct {
 	running  int
 	refused  map[ads.Ref]bool // parked for their credentials, as far as this process knows
 
-	beats atomic.Int64
+	begun time.Time
 }
 
 // New is a service of these connections.
@@ -109,7 +108,7 @@ var (
 func (s *Service) Run(ctx context.Context) error {
 	root, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
-	s.root = root
+	s.root, s.begun = root, time.Now()
 	if err := s.beat(ctx); err != nil {
 		return err
 	}
@@ -193,7 +192,7 @@ func (s *Service) beat(ctx context.Context) error {
 	s.workers = ws
 	s.first = len(living) > 0 && living[0].ID == s.o.ID
 	s.mu.Unlock()
-	if before := s.beats.Add(1) > 1; before { // several that start together have not all been seen at the first
+	if len(living) > 1 || time.Since(s.begun) > beatEvery/2 { // several that start together have not all been seen at first
 		s.o.Queue.SetOthers(len(living) - 1)
 	}
 	return nil
