@@ -103,7 +103,5 @@ func newQueue(o Options) *Queue {
 		o.Log = quietLog
 	}
 	o.Log = slog.New(newSparse(o.Log.Handler()))
-	q := &Queue{o: o, active: map[int64]struct{}{}}
-	q.others.Store(1) // until somebody knows
-	return q
+	return &Queue{o: o, active: map[int64]struct{}{}}
 }

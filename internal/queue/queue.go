@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -103,7 +102,6 @@ type Queue struct {
 	b       backend
 	handler Handler
 
-	others  atomic.Int64 // processes besides this one
 	mu      sync.Mutex
 	active  map[int64]struct{} // jobs in a handler's hands
 	lotSize int
@@ -126,7 +124,7 @@ type backend interface {
 const (
 	pollEvery  = time.Second / 2       // for jobs that no notification told of, and for the next lot
 	cooldown   = 50 * time.Millisecond // between two fetches
-	firstLot   = 5                     // jobs in one fetch while other processes want some too; doubled while there are more
+	firstLot   = 5                     // jobs in one fetch; doubled while there are more. So processes share what is due all at once, and it does not burst
 	largestLot = 50
 	lotEvery   = pollEvery * 3 / 4   // however often River would fetch
 	keepDone   = time.Hour           // rows of ended jobs; what they did stands in runs
@@ -234,14 +232,8 @@ func (q *Queue) Stop(ctx context.Context) error {
 // Close ends the connections to the database.
 func (q *Queue) Close() { q.b.close() }
 
-// SetOthers says how many other processes share the queue: while there are any, or may be, jobs are taken in small lots.
-func (q *Queue) SetOthers(n int) { q.others.Store(int64(n)) }
-
 // lot bounds the next fetch, which is told how many it brought.
 func (q *Queue) lot(want int) (n int, brought func(int)) {
-	if q.others.Load() == 0 {
-		return want, func(int) {}
-	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now := time.Now()

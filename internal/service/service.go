@@ -84,8 +84,6 @@ type Service struct {
 	first    bool // of the living workers: does what one of them has to do
 	running  int
 	refused  map[ads.Ref]bool // parked for their credentials, as far as this process knows
-
-	begun time.Time
 }
 
 // New is a service of these connections.
@@ -108,7 +106,7 @@ var (
 func (s *Service) Run(ctx context.Context) error {
 	root, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
-	s.root, s.begun = root, time.Now()
+	s.root = root
 	if err := s.beat(ctx); err != nil {
 		return err
 	}
@@ -192,9 +190,6 @@ func (s *Service) beat(ctx context.Context) error {
 	s.workers = ws
 	s.first = len(living) > 0 && living[0].ID == s.o.ID
 	s.mu.Unlock()
-	if len(living) > 1 || time.Since(s.begun) > beatEvery/2 { // several that start together have not all been seen at first
-		s.o.Queue.SetOthers(len(living) - 1)
-	}
 	return nil
 }
 
