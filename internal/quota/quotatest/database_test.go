@@ -70,8 +70,9 @@ func fair(t *testing.T, open func(context.Context) (store.Store, error)) {
 						}
 						mu.Unlock()
 						s, err := b.Take(ctx, quota.Ask{Owner: name, Priority: platform.PriorityFollowUp, MaxWait: time.Hour})
+						at := time.Now()
 						if err == nil {
-							err = s.Ready()
+							err = s.Ready() // from here on the ledger has it for no earlier than at
 						}
 						mu.Lock()
 						waiting[name]--
@@ -83,7 +84,7 @@ func fair(t *testing.T, open func(context.Context) (store.Store, error)) {
 							mu.Unlock()
 							return
 						}
-						sent = append(sent, time.Now()) // the ledger has it no earlier
+						sent = append(sent, at)
 						for other, n := range waiting {
 							if n > 0 && other != name {
 								passed[other]++
