@@ -144,7 +144,7 @@ func (c *committer) flush(ctx context.Context) bool {
 	}
 	batch := c.batch
 	c.batch, c.rows = nil, 0
-	err := c.commit(ctx, batch)
+	err := guard(c.r.note, func() error { return c.commit(ctx, batch) })
 	for _, o := range batch {
 		if o.ack != nil {
 			o.ack <- err
