@@ -19,6 +19,7 @@ import (
 	"adsync/internal/platform"
 	"adsync/internal/quota"
 	"adsync/internal/retry"
+	"adsync/internal/secret"
 )
 
 // attempt is what came of sending a request once.
@@ -218,6 +219,9 @@ func (c *Client) tracing(w *wire, slot *quota.Slot) *httptrace.ClientTrace {
 	}
 }
 
+// maxSaid is what is read of the words of a refusal.
+const maxSaid = 64 << 10
+
 // classify asks the connector what an answer means. A platform may give our own credentials back, in an error's words for instance: nobody behind
 // this line gets to see them. A good answer is data and stays what it is, though a campaign were named like the password.
 func (c *Client) classify(r *platform.Reply, tok *token) platform.Verdict {
@@ -226,22 +230,23 @@ func (c *Client) classify(r *platform.Reply, tok *token) platform.Verdict {
 		v = c.c.Platform.Classify(*r)
 	}
 	if v.Class != ads.ClassOK || r.Status/100 != 2 {
+		if r.Status/100 != 2 && len(r.Body) > maxSaid {
+			r.Body = r.Body[:maxSaid]
+		}
 		r.Body = []byte(c.scrub(string(r.Body), tok))
 		v = c.c.Platform.Classify(*r)
 	}
 	v.Message, v.Hint = ads.Printable(c.scrub(v.Message, tok), 400), c.scrub(v.Hint, tok)
-	v.RequestID = c.scrub(v.RequestID, tok)
+	v.Code, v.RequestID = c.scrub(v.Code, tok), c.scrub(v.RequestID, tok)
 	return v
 }
 
-// scrub replaces the token and the password in a text.
+// scrub takes the credentials and the token out of a text, in whatever form the platform gives them back.
 func (c *Client) scrub(s string, tok *token) string {
-	for _, secret := range []string{c.c.Password.Reveal(), tok.text()} {
-		if len(secret) >= 4 {
-			s = strings.ReplaceAll(s, secret, "***")
-		}
+	if s == "" {
+		return s
 	}
-	return s
+	return secret.Clean(s, c.c.Password, secret.New(c.c.Email.Reveal()+":"+c.c.Password.Reveal()), secret.New(tok.text()))
 }
 
 // parse lets the connector read a good answer. Its error becomes the verdict.

@@ -31,7 +31,14 @@ func (l *liveSecrets) Renew(ctx context.Context, c config.Connection) (config.Co
 	return now, changed, err
 }
 
-// loginSecrets are what a connection logs in with, also as HTTP Basic carries it.
+// pairBelow is the length below which a password is looked for together with its name too: parts of it in a longer base64 are too short to be told
+// from other words.
+const pairBelow = 8
+
+// loginSecrets are what a connection logs in with.
 func loginSecrets(c config.Connection) []secret.Text {
-	return []secret.Text{c.Password, secret.New(c.Email.Reveal() + ":" + c.Password.Reveal())}
+	if pw := c.Password.Reveal(); len(pw) < pairBelow {
+		return []secret.Text{c.Password, secret.New(c.Email.Reveal() + ":" + pw)}
+	}
+	return []secret.Text{c.Password}
 }

@@ -2,12 +2,7 @@ package report
 
 import (
 	"cmp"
-	"encoding/base64"
-	"encoding/hex"
-	"encoding/json"
-	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,10 +12,7 @@ import (
 
 const mask = "***"
 
-// shortestSecret is the length below which a value is not searched for: masking every "ab" would garble the text and protect nothing.
-const shortestSecret = 4
-
-// Redactor takes known secrets out of text, in the forms in which they travel: as they are, base64, hex, URL and JSON encoded.
+// Redactor takes known secrets out of text, in the forms in which they travel (secret.Forms).
 // It is the second line of defence; the first is that secrets are of type secret.Text, which prints as a mask.
 type Redactor struct {
 	r atomic.Pointer[strings.Replacer]
@@ -82,21 +74,9 @@ func (r *Redactor) String(s string) string {
 
 // formsOf are the ways in which v may appear in a text.
 func formsOf(v string) []string {
-	if len(v) < shortestSecret {
-		return nil
+	forms := secret.Forms(v)
+	if line := OneLine(v); len(forms) > 0 && len(line) >= secret.Shortest {
+		forms = append(forms, line)
 	}
-	b := []byte(v)
-	forms := []string{v, url.QueryEscape(v), url.PathEscape(v), hex.EncodeToString(b), strings.ToUpper(hex.EncodeToString(b))}
-	for _, enc := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
-		// Without its padding the form is found with and without it. The last character also carries bits of what follows in a longer
-		// text, so it is searched for without the ones that are not the value's own.
-		whole := enc.EncodeToString(b)
-		forms = append(forms, whole, enc.EncodeToString(b[:len(b)/3*3]))
-	}
-	if q, err := json.Marshal(v); err == nil {
-		forms = append(forms, string(q[1:len(q)-1]))
-	}
-	q := strconv.Quote(v)
-	forms = append(forms, q[1:len(q)-1], OneLine(v))
-	return slices.DeleteFunc(forms, func(f string) bool { return len(f) < shortestSecret })
+	return forms
 }
