@@ -13,6 +13,7 @@ import (
 
 	"adsync/internal/config"
 	"adsync/internal/report"
+	"adsync/internal/store"
 )
 
 // globals are the flags that every command has.
@@ -56,12 +57,17 @@ type app struct {
 	red     *report.Redactor
 	console *report.Console
 	parser  *kong.Kong
-	configs []*config.Config // whose stores of secrets are open
+	configs []*config.Config              // whose stores of secrets are open
+	wrap    func(store.Store) store.Store // of tests: what stands before the database; nil: nothing
 }
 
 // Main runs one command line and gives its exit code. ctx ends with a *report.Stopped as its cause when a signal comes.
 func Main(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
 	a := &app{ctx: ctx, began: time.Now(), environ: environ, stdin: stdin, stdout: &output{w: stdout}, stderr: stderr, red: report.NewRedactor()}
+	return a.main(args)
+}
+
+func (a *app) main(args []string) (code int) {
 	defer func() {
 		if v := recover(); v != nil {
 			if e, ok := v.(exitNow); ok {
@@ -79,7 +85,7 @@ func Main(ctx context.Context, args, environ []string, stdin io.Reader, stdout, 
 	k, err := kong.New(&g,
 		kong.Name("adsync"),
 		kong.Description("Keep a database in step with ad platforms."),
-		kong.Writers(a.stdout, stderr),
+		kong.Writers(a.stdout, a.stderr),
 		kong.Exit(func(code int) {
 			if len(args) == 0 {
 				code = report.Config.Code
@@ -97,7 +103,7 @@ func Main(ctx context.Context, args, environ []string, stdin io.Reader, stdout, 
 	words := args
 	switch {
 	case len(args) == 0:
-		k.Stdout = stderr
+		k.Stdout = a.stderr
 		words = []string{"--help"}
 	case args[0] == "help":
 		words = append(args[1:len(args):len(args)], "--help")

@@ -23,6 +23,9 @@ import (
 // asCommand makes this test binary behave as adsync, for tests that need a real process.
 const asCommand = "ADSYNC_TEST_AS_COMMAND"
 
+// panicWith makes it die of a panic with that value.
+const panicWith = "ADSYNC_TEST_PANIC_WITH"
+
 func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) != "" {
 		os.Exit(process())
@@ -32,6 +35,10 @@ func TestMain(m *testing.M) {
 
 // process is what cmd/adsync does.
 func process() int {
+	NoCore()
+	if v := os.Getenv(panicWith); v != "" {
+		go panic(v)
+	}
 	ctx, stop := Signals(context.Background())
 	defer stop()
 	return Main(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr)

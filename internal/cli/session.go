@@ -104,6 +104,9 @@ func (a *app) openStore(ctx context.Context, db config.Database, migrate bool) (
 	if err := a.schema(ctx, st, migrate || db.Engine == config.SQLite); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
+	if a.wrap != nil {
+		st = a.wrap(st)
+	}
 	return st, nil
 }
 
