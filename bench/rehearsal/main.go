@@ -78,7 +78,6 @@ type stage struct {
 	dir     string
 	program string
 	server  *pgtest.Server
-	sim     *exec.Cmd
 	url     string
 	n       int // databases made
 }
