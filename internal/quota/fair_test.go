@@ -178,9 +178,9 @@ func TestFairBetweenClients(t *testing.T) {
 		for _, l := range []quota.Limit{{N: 10, Window: time.Minute}, {N: 100, Window: 15 * time.Second}} {
 			t.Run(name+" "+l.String(), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					c := crowd{limit: l, atOnce: atOnce, ledger: quotatest.NewMemory(), lasts: 40 * l.Window * 50 / 10, way: steady}
+					c := crowd{limit: l, atOnce: atOnce, ledger: quotatest.NewMemory(), lasts: 100 * l.Window, way: steady}
 					if l.N == 100 {
-						c.lasts = 60 * l.Window
+						c.lasts = 40 * l.Window
 					}
 					switch name {
 					case "8 processes, one dies":

@@ -96,9 +96,9 @@ func TestSizeOfState(t *testing.T) {
 		step := tt.limit.Window.Microseconds() / int64(tt.limit.N)
 		perStep := 1
 		if tt.limit.N > 10_000 {
-			perStep = 50
+			perStep = 100
 		}
-		for i := range 3 * tt.limit.N / perStep {
+		for i := range 5 * tt.limit.N / 2 / perStep {
 			now += step*int64(perStep) + int64(i%7) // unevenly: one by one is the worst case
 			for id := range uint64(2) {
 				g, _ := s.grant(now, []Limit{tt.limit}, claim{id: id, owners: 1, wants: perStep, most: perStep, late: tt.limit.late()})

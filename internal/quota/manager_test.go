@@ -327,7 +327,7 @@ func TestUse(t *testing.T) {
 func TestIdleBucket(t *testing.T) {
 	for _, text := range []string{"10/1m", "60/1m", "1000/1s"} {
 		synctest.Test(t, func(t *testing.T) {
-			const n = 2000
+			const n = 1000
 			heap := func() int64 {
 				runtime.GC()
 				runtime.GC()
