@@ -7,8 +7,10 @@ import (
 	"cmp"
 	"context"
 	crand "crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -32,6 +34,7 @@ type Config struct {
 	Platform         platform.Platform
 	Ref              ads.Ref
 	BaseURL          string
+	CA               string // PEM: the authorities that the host's certificate is checked against; empty: those of Shared
 	Email, Password  secret.Text
 	CredentialSource string // for people: "env ACME_PASSWORD"
 
@@ -138,7 +141,9 @@ func New(c Config) (*Client, error) {
 	}
 	cl := &Client{c: c, spec: c.Platform.Spec(), base: base, host: base.Host, budget: retry.NewBudget()}
 	cl.runID.Store("")
-	cl.origin = c.Shared.origin(base, cmp.Or(cl.spec.IdleTimeout, 30*time.Second))
+	if cl.origin, err = c.Shared.origin(base, c.CA, cmp.Or(cl.spec.IdleTimeout, 30*time.Second)); err != nil {
+		return nil, err
+	}
 	cl.http, cl.circuit = cl.origin.transport, cl.origin.circuit
 	cl.waits.client = cl
 	cl.authenticator, _ = c.Platform.(platform.Authenticator)
@@ -192,16 +197,27 @@ func NewShared(c SharedConfig) *Shared {
 	return s
 }
 
-func (s *Shared) origin(base *url.URL, idle time.Duration) *origin {
+// origin is what connections to one host have in common that trust the same authorities to vouch for it.
+func (s *Shared) origin(base *url.URL, ca string, idle time.Duration) (*origin, error) {
 	key := base.Scheme + "://" + base.Host
+	if ca != "" {
+		key += fmt.Sprintf(" %x", sha256.Sum256([]byte(ca)))
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	o := s.origins[key]
 	if o == nil {
-		o = &origin{transport: newTransport(s.c, idle), circuit: newCircuit(base.Host)}
+		c := s.c
+		if ca != "" {
+			c.RootCAs = x509.NewCertPool()
+			if !c.RootCAs.AppendCertsFromPEM([]byte(ca)) {
+				return nil, errors.New("the authorities given for " + base.Host + " hold no certificate")
+			}
+		}
+		o = &origin{transport: newTransport(c, idle), circuit: newCircuit(base.Host)}
 		s.origins[key] = o
 	}
-	return o
+	return o, nil
 }
 
 // CloseIdle closes sockets that nobody uses.

@@ -5,10 +5,16 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"log"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -124,6 +130,67 @@ func TestTLS(t *testing.T) {
 	plain := httptest.NewServer(tokens(ok))
 	defer plain.Close()
 	wantClass(t, get(t, wired(t, strings.Replace(plain.URL, "http:", "https:", 1), nil), "list campaigns"), ads.ClassUnreachable, "tls")
+}
+
+// A connection may name authorities of its own. They hold for it alone, and instead of the system's: another connection to the same host neither
+// profits from them nor gets at its sockets.
+func TestOwnAuthorities(t *testing.T) {
+	srv := httptest.NewTLSServer(tokens(ok))
+	defer srv.Close()
+	other := httptest.NewUnstartedServer(tokens(ok))
+	other.TLS = &tls.Config{Certificates: []tls.Certificate{selfSigned(t)}}
+	other.StartTLS()
+	defer other.Close()
+	authority := func(s *httptest.Server) string {
+		return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}))
+	}
+	shared := apiclient.NewShared(apiclient.SharedConfig{})
+	defer shared.CloseIdle()
+	client := func(url, ca string) (*apiclient.Client, error) {
+		return apiclient.New(apiclient.Config{
+			Platform: adplatform.New(adplatform.Options{Account: "acme", PageSize: 10}), Ref: ads.Ref{ClientID: "acme", Connection: "adplatform"},
+			BaseURL: url, CA: ca, Email: secret.New("ops"), Password: secret.New(canaryPassword), Shared: shared, Timeout: 5 * time.Second,
+		})
+	}
+	try := func(url, ca string) error {
+		t.Helper()
+		c, err := client(url, ca)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return get(t, c, "list campaigns")
+	}
+	for range 2 { // the second time sockets are open
+		if err := try(srv.URL, authority(srv)); err != nil {
+			t.Error(err)
+		}
+		if err := try(srv.URL, authority(other)+authority(srv)); err != nil {
+			t.Error(err)
+		}
+		wantClass(t, try(srv.URL, ""), ads.ClassUnreachable, "tls")
+		wantClass(t, try(srv.URL, authority(other)), ads.ClassUnreachable, "tls")
+	}
+	if _, err := client(srv.URL, "no certificate"); err == nil {
+		t.Error("no certificate is an authority")
+	}
+}
+
+// selfSigned is a certificate for 127.0.0.1 that vouches for itself.
+func selfSigned(t *testing.T) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
 // Fault 48: two megabytes that unpack to two gigabytes.

@@ -42,6 +42,8 @@ type Connection struct {
 	Platform string
 	URL      string // normalised: lower-case scheme and host, no default port, no trailing slash
 
+	CA string // PEM: the authorities that the platform's certificate is checked against; empty: the system's
+
 	Email, Password  secret.Text
 	CredentialSource string // of the password: "env ACME_PASSWORD", "adsync.yaml line 9", "file /run/secrets/acme"
 
@@ -63,6 +65,7 @@ const (
 	maxFile        = 4 << 20
 	maxEnvFile     = 1 << 20
 	maxSecretFile  = 64 << 10
+	maxCAFile      = 1 << 20
 	maxConnections = 100_000
 	maxProblems    = 1000
 )

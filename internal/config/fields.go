@@ -41,6 +41,9 @@ func field(f Field, k *kind, set func(*Connection, any)) Field {
 	return f
 }
 
+// caFile is a setting that any platform's connections may have.
+const caFile = "ca_file"
+
 // AdPlatform is the name of the first platform, and of the connection that the environment describes.
 const AdPlatform = "adplatform"
 
@@ -50,6 +53,10 @@ func adplatform() PlatformOptions {
 			Name: "url", Env: "AD_PLATFORM_API_URL", Required: true, Example: "https://ads.example.com",
 			Help: "Where the API is. A path is kept and goes in front of every request's. Plain http beyond this machine draws a warning, since it carries the password in clear.",
 		}, baseURL, func(c *Connection, v any) { c.URL = v.(string) }),
+		field(Field{
+			Name: caFile, Env: "AD_PLATFORM_CA_FILE", Implied: "the system's authorities", Example: "/etc/ssl/ads-ca.pem",
+			Help: "A file (PEM) with the authorities that the platform's certificate is checked against, instead of the system's. It is always checked. Under `defaults:` it holds for all connections; a relative path begins at the configuration file's folder. The file is read at the start and at SIGHUP.",
+		}, fileName, func(*Connection, any) {}), // what the file holds is set by who reads it
 		field(Field{
 			Name: "credentials.email", Env: "AD_PLATFORM_EMAIL", Required: true, Secret: true, clear: true, Example: "${ACME_EMAIL}",
 			Help: "Who logs in.",

@@ -398,8 +398,11 @@ func (l *loader) fallback(f *Field, connection int, in input) {
 	}
 }
 
-// judge looks at what is allowed and yet worth a warning.
+// judge looks at what is allowed and yet worth a warning, and reads the files that are named.
 func (l *loader) judge(f *Field, in input, c *Connection) {
+	if f.Name == caFile {
+		c.CA = l.authorities(f, in)
+	}
 	if f.kind == baseURL && plainBeyondLoopback(c.URL) {
 		l.r.warn(in.at, in.path, showURL(in.written), "sends the password and all data in clear: http, to another machine", "write https://")
 	}

@@ -83,7 +83,8 @@ type loader struct {
 	fileIsOpen  bool  // others can read the configuration file
 	secretInEnv place // of the first secret that came from the .env file
 	buckets     map[string]bucket
-	plain       map[string]bool // schemes whose addresses in the environment were looked at
+	cas         map[string]string // contents of the files of authorities that were read
+	plain       map[string]bool   // schemes whose addresses in the environment were looked at
 }
 
 // findFile gives the configuration file's name and content. found is false with a name where a file that should be read cannot be.

@@ -36,7 +36,10 @@ func Reference() []byte {
 		case f.Required:
 			def = "needed"
 		case f.Implied != "":
-			def = "not sent"
+			def = f.Implied
+			if _, here, differs := strings.Cut(f.Implied, "; by environment: "); differs {
+				def = here
+			}
 		}
 		allowed := f.Allowed
 		if f.Secret {
@@ -107,7 +110,7 @@ const referenceForms = `
 
 ### Warnings
 
-A secret in clear, a file with secrets that everybody on the machine can read, and plain http to another machine (a platform, or a store of secrets) draw warnings. With ` + "`--strict`, or `environment: production`" + ` in the file,
+A secret in clear, a file with secrets that everybody on the machine can read, a file of authorities that everybody can change, and plain http to another machine (a platform, or a store of secrets) draw warnings. With ` + "`--strict`, or `environment: production`" + ` in the file,
 every warning is an error.
 `
 
