@@ -29,6 +29,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode"
 
 	"adsync/internal/leaktest"
 	"adsync/internal/pgtest"
@@ -245,7 +246,7 @@ func (e *echoing) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Request-Id", cred)
 	w.Header().Set("X-Debug", auth)
 	w.Header().Set("Location", "http://127.0.0.1:1/?token="+url.QueryEscape(cred))
-	text := strings.Join(said, " | ")
+	text := strings.Join(append(said, hostile), " | ")
 	if page {
 		w.Header().Set("Content-Type", "text/html")
 		w.WriteHeader(status)
@@ -256,6 +257,9 @@ func (e *echoing) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(map[string]any{"error": text, "message": text, "code": cred, "request_id": cred, "details": map[string]string{"authorization": auth}})
 }
+
+// hostile is what a terminal would obey, what would make another line of a log, and what turns text round.
+const hostile = "\x1b]0;title\x07\x1b[31mred\u009b1m\u0085\r\nlevel=ERROR msg=fake\u202edesrever\u2028\x7f\x00\ufeff"
 
 // clumsy is a database whose code panics now and then, with a value that holds a secret.
 type clumsy struct {
@@ -532,6 +536,11 @@ func (b *leakBed) check(got sinks) {
 		for _, f := range scan.Scan(text) {
 			b.t.Errorf("%s: %s: %v", b.c, sink, f)
 		}
+		if strings.HasSuffix(sink, " stdout") || strings.HasSuffix(sink, " stderr") {
+			if at := bytes.IndexFunc(text, func(r rune) bool { return r != '\n' && (!unicode.IsPrint(r) || r == unicode.ReplacementChar) }); at >= 0 {
+				b.t.Errorf("%s: %s: not to be printed: %q", b.c, sink, text[max(0, at-60):min(len(text), at+20)])
+			}
+		}
 	}
 	found, err := scan.Files(b.dir, b.file, filepath.Join(b.dir, "initech")) // what we wrote ourselves
 	if err != nil && !b.c.postgres && !b.c.stub {
@@ -543,7 +552,7 @@ func (b *leakBed) check(got sinks) {
 }
 
 // Whole lives of adsync, with faults of the platform, panics, the most talkative logs of both kinds, metrics, traces, pages and both databases:
-// no byte of all that is put out holds a secret in any form. ADSYNC_LEAK_LIVES asks for more than the usual few, of another seed each time.
+// no byte of all that is put out holds a secret in any form, and nothing that a terminal obeys is printed raw. ADSYNC_LEAK_LIVES asks for more than the usual few, of another seed each time.
 func TestNothingLeaks(t *testing.T) {
 	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
@@ -564,8 +573,8 @@ func TestNothingLeaks(t *testing.T) {
 	}
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	cases := []leakCase{
-		{format: "text", echo: true},
-		{format: "json", echo: true, postgres: true},
+		{format: "text", echo: true, faults: []string{"name-hostile", "id-hostile"}},
+		{format: "json", echo: true, postgres: true, faults: []string{"name-hostile", "id-hostile"}},
 		{format: "text", panics: true, postgres: true},
 		{format: "json", panics: true, echo: true},
 		{format: "text", stub: true},

@@ -31,7 +31,7 @@ func newHandler(w io.Writer, f Format, level slog.Leveler, terminal, color bool,
 	var h slog.Handler
 	switch {
 	case f == FormatJSON:
-		h = slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: utc})
+		h = slog.NewJSONHandler(harmlessWriter{w}, &slog.HandlerOptions{Level: level, ReplaceAttr: utc})
 	case terminal:
 		h = tint.NewTextHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !color})
 	default:

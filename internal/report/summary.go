@@ -2,7 +2,6 @@ package report
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strconv"
@@ -107,19 +106,6 @@ func together(cs []ConnectionSummary) ads.Outcome {
 		}
 	}
 	return out
-}
-
-// WriteJSON writes v as one document, keys in the order of its fields.
-func WriteJSON(w io.Writer, v any) error {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	if err := enc.Encode(v); err != nil {
-		return err
-	}
-	_, err := w.Write(b.Bytes())
-	return err
 }
 
 // Bounds of what the summary shows: with more connections than rowsShown those that are complete share one row, and of the others no
