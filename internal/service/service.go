@@ -443,6 +443,9 @@ func Ask(ctx context.Context, st store.Store, q *queue.Queue, refs []ads.Ref, re
 	out := make([]Answer, 0, len(got))
 	for i, a := range got {
 		ans := Answer{Ref: refs[i], Joined: a.Joined, State: a.State, Until: a.Until}
+		if a.Joined && a.State == queue.Queued {
+			err = errors.Join(err, st.Park(ctx, refs[i], store.Wait{Mark: markAsked}))
+		}
 		if a.Joined && a.State == queue.Parked {
 			w, werr := st.ReadWait(ctx, refs[i])
 			ans.Reason = w.Reason

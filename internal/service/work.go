@@ -135,7 +135,11 @@ type need struct {
 
 // needed finds out whether the job still has something to do.
 func (s *Service) needed(ctx context.Context, t queue.Task, c config.Connection) (need, error) {
-	if !t.Slot.IsZero() && !t.Retry {
+	w, err := s.o.Store.ReadWait(ctx, t.Ref)
+	if err != nil {
+		return need{}, err
+	}
+	if !t.Slot.IsZero() && !t.Retry && w.Mark != markAsked {
 		last, err := s.o.Store.LastStart(ctx, t.Ref)
 		if err != nil {
 			return need{}, err
@@ -145,10 +149,6 @@ func (s *Service) needed(ctx context.Context, t queue.Task, c config.Connection)
 				return need{}, err
 			}
 		}
-	}
-	w, err := s.o.Store.ReadWait(ctx, t.Ref)
-	if err != nil {
-		return need{}, err
 	}
 	if refusedMark(w.Mark) && sameMark(w.Mark, c) {
 		return need{out: queue.Park(max(time.Until(w.Until), pauseAuth))}, nil
@@ -303,7 +303,8 @@ func sameLogin(a, b config.Connection) bool {
 	return a.URL == b.URL && a.Email.Equal(b.Email) && a.Password.Equal(b.Password)
 }
 
-// markAsked says that a person wants the connection to be tried although its credentials were refused.
+// markAsked says that a person wants a run of the connection: though its credentials were refused, and though the job that it joined is about a slot that has
+// been served.
 const markAsked = "asked"
 
 // markPrefix begins the mark of a connection whose credentials were refused.
