@@ -38,6 +38,7 @@ var may = map[string][]string{
 	"internal/simulator": {"internal/ads"},
 	"internal/metrics":   {"internal/ads", "internal/observe", "internal/store"},
 	"internal/trace":     {"internal/ads", "internal/observe"},
+	"internal/live":      {"internal/ads", "internal/observe"},
 
 	"internal/connect": {
 		"internal/adplatform", "internal/ads", "internal/apiclient", "internal/config", "internal/engine", "internal/observe", "internal/platform", "internal/quota",
@@ -47,7 +48,7 @@ var may = map[string][]string{
 	"internal/service": {
 		"internal/ads", "internal/apiclient", "internal/config", "internal/connect", "internal/engine", "internal/observe", "internal/platform", "internal/queue", "internal/store",
 	},
-	"internal/server": {"internal/ads", "internal/observe", "internal/queue", "internal/report", "internal/secret", "internal/service", "internal/store"},
+	"internal/server": {"internal/ads", "internal/live", "internal/metrics", "internal/observe", "internal/queue", "internal/report", "internal/secret", "internal/service", "internal/store"},
 
 	"internal/cli":   {"*"},
 	"cmd/adsync":     {"internal/cli"},

@@ -16,6 +16,7 @@ import (
 	"adsync/internal/apiclient"
 	"adsync/internal/config"
 	"adsync/internal/connect"
+	"adsync/internal/live"
 	"adsync/internal/metrics"
 	"adsync/internal/observe"
 	"adsync/internal/queue"
@@ -93,7 +94,8 @@ func (c *serveCmd) Run(a *app) error {
 		_ = flush(ctx) // what is lost has been told of
 	}()
 	alive := newPulse(a.console)
-	events := observe.NewFan(alive, meter, spans)
+	var progress live.Board
+	events := observe.NewFan(alive, meter, spans, &progress)
 	shared := apiclient.NewShared(apiclient.SharedConfig{MaxInFlight: requestsAtOnce(c.Workers, openFiles())})
 	defer shared.CloseIdle()
 	svc := service.New(service.Options{
@@ -122,7 +124,7 @@ func (c *serveCmd) Run(a *app) error {
 	defer loops.Wait()
 	defer cancel(nil)
 	if listener != nil {
-		web := server.New(server.Options{Service: svc, Store: st, Metrics: meter.Handler(), Log: a.log()})
+		web := server.New(server.Options{Service: svc, Store: st, Metrics: meter.Handler(), Live: &progress, Log: a.log()})
 		loops.Go(func() {
 			if err := web.Serve(ctx, listener); err != nil {
 				cancel(fmt.Errorf("the web server ended: %w", err))
@@ -130,7 +132,7 @@ func (c *serveCmd) Run(a *app) error {
 		})
 		a.log().Info("listening on http://" + listener.Addr().String())
 	}
-	loops.Go(func() { a.reloads(ctx, svc, cfg.Database, alive, meter) })
+	loops.Go(func() { a.reloads(ctx, svc, cfg.Database, alive, meter, &progress) })
 	loops.Go(func() { alive.beat(ctx, a.log(), svc) })
 	a.log().Info(fmt.Sprintf("serving %s from %s", plural(int64(len(cfg.Connections)), "connection"), st.Describe()), "worker", id)
 	stop := context.AfterFunc(a.ctx, func() {
@@ -228,7 +230,7 @@ func processName() string {
 }
 
 // reloads reads the configuration again at each SIGHUP. A broken one changes nothing.
-func (a *app) reloads(ctx context.Context, svc *service.Service, db config.Database, alive *pulse, meter *metrics.Metrics) {
+func (a *app) reloads(ctx context.Context, svc *service.Service, db config.Database, alive *pulse, meter *metrics.Metrics, progress *live.Board) {
 	for range hangups(ctx) {
 		a.log().Info("SIGHUP: reading the configuration again")
 		cfg, err := a.load(false)
@@ -244,6 +246,7 @@ func (a *app) reloads(ctx context.Context, svc *service.Service, db config.Datab
 		meter.Configure(measured(cfg.Connections))
 		ch := svc.Reload(cfg.Connections, &liveSecrets{a: a, cfg: cfg})
 		alive.forget(ch.Removed)
+		progress.Forget(ch.Removed)
 		a.log().Info(fmt.Sprintf("the configuration is taken on: %d added, %d changed, %d removed", len(ch.Added), len(ch.Changed), len(ch.Removed)))
 	}
 }

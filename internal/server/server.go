@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"adsync/internal/ads"
+	"adsync/internal/live"
 	"adsync/internal/report"
 	"adsync/internal/service"
 	"adsync/internal/store"
@@ -23,12 +24,16 @@ type Options struct {
 	Service *service.Service
 	Store   store.Store
 	Metrics http.Handler // nil: none
+	Live    *live.Board  // nil: the runs of this process are not followed
 	Log     *slog.Logger
 }
 
 // Server answers requests. Make one with New.
 type Server struct {
-	o Options
+	o       Options
+	board   board
+	viewers viewers
+	ending  chan struct{} // closed when Serve ends: streams would keep it open
 }
 
 const (
@@ -41,7 +46,7 @@ const (
 )
 
 // New is a server of a service.
-func New(o Options) *Server { return &Server{o: o} }
+func New(o Options) *Server { return &Server{o: o, ending: make(chan struct{})} }
 
 // Handler has all pages.
 func (s *Server) Handler() http.Handler {
@@ -53,6 +58,7 @@ func (s *Server) Handler() http.Handler {
 	}
 	mux.HandleFunc("GET /api/v1/status", s.status)
 	mux.HandleFunc("POST /api/v1/sync", s.sync)
+	s.pages(mux)
 	return limitBody(http.NewCrossOriginProtection().Handler(mux))
 }
 
@@ -63,6 +69,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}
 	stop := context.AfterFunc(ctx, func() {
+		close(s.ending)
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
 		defer cancel()
 		if srv.Shutdown(end) != nil {
