@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"time"
@@ -108,6 +109,10 @@ func (a *app) checkDatabase(db config.Database, migrate bool) finding {
 	msg := "can be written"
 	if have, err := st.Schema(a.ctx); err == nil {
 		msg += fmt.Sprintf(", schema at version %d", have.Current)
+	}
+	if p := privileged(a.ctx, st); p != nil {
+		a.problem(slog.LevelWarn, *p)
+		msg += warned(1)
 	}
 	return finding{Check: databaseCheck, Subject: st.Describe(), OK: true, Message: msg}
 }

@@ -57,6 +57,7 @@ type app struct {
 	red     *report.Redactor
 	console *report.Console
 	parser  *kong.Kong
+	strict  bool                          // by flag, or since the file says production
 	configs []*config.Config              // whose stores of secrets are open
 	wrap    func(store.Store) store.Store // of tests: what stands before the database; nil: nothing
 }

@@ -41,6 +41,7 @@ func (a *app) load(offline bool) (*config.Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.strict = a.Strict || cfg.Environment == config.Production
 	a.protect(cfg)
 	if !offline {
 		ctx, cancel := context.WithTimeout(a.ctx, resolveWithin+time.Duration(len(cfg.Connections))*resolveEach)
@@ -101,6 +102,11 @@ func (a *app) openStore(ctx context.Context, db config.Database, migrate bool) (
 	if err != nil {
 		return nil, err
 	}
+	if a.strict {
+		if p := privileged(ctx, st); p != nil {
+			return nil, errors.Join(&report.UnfitError{What: p.Path + ": " + p.Message, Hint: p.Cure}, st.Close())
+		}
+	}
 	if err := a.schema(ctx, st, migrate || db.Engine == config.SQLite); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
@@ -108,6 +114,25 @@ func (a *app) openStore(ctx context.Context, db config.Database, migrate bool) (
 		st = a.wrap(st)
 	}
 	return st, nil
+}
+
+// privileged warns of a user who may do everything in the database's server, and with it whoever takes adsync over. Nil where all is well, or where it
+// cannot be told.
+func privileged(ctx context.Context, st store.Store) *config.Problem {
+	s, ok := st.(interface {
+		Superuser(ctx context.Context) (user string, yes bool, err error)
+	})
+	if !ok {
+		return nil
+	}
+	user, yes, err := s.Superuser(ctx)
+	if err != nil || !yes {
+		return nil
+	}
+	return &config.Problem{
+		Path: "database", Message: fmt.Sprintf("the user %s is a superuser, which adsync has no need of", user),
+		Cure: "make a role that may only read and write adsync's tables: deploy/postgres/roles.sql", Warning: true,
+	}
 }
 
 func openDatabase(ctx context.Context, db config.Database) (store.Store, error) {

@@ -22,6 +22,9 @@ type Config struct {
 	resolvers map[string]Resolver
 }
 
+// Production is the environment in which warnings are errors.
+const Production = "production"
+
 // Database says where the records go.
 type Database struct {
 	Engine  string      // "sqlite" or "postgres"; empty until Resolve where the address is a remote secret

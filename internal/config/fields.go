@@ -112,9 +112,9 @@ var (
 			Help: "Where the records go: `sqlite:PATH`, or a `postgres://` URL with any parameters. A relative path begins at the working directory.",
 		}, databases, nil),
 		field(Field{
-			Name: "environment", Example: "production",
+			Name: "environment", Example: Production,
 			Help: "`production` makes errors of all warnings, as `--strict` does.",
-		}, word("production", "staging", "development", "test"), nil),
+		}, word(Production, "staging", "development", "test"), nil),
 		field(Field{
 			Name: "secrets",
 			Help: "How the stores that `vault:`, `aws:` and `gcp:` name are reached, where their own variables do not say it.",

@@ -62,7 +62,7 @@ func Load(o Options) (*Config, error) {
 		l.cfg.index[c.Ref] = i
 	}
 	l.blameOpenFiles()
-	l.r.strict = l.r.strict || l.cfg.Environment == "production"
+	l.r.strict = l.r.strict || l.cfg.Environment == Production
 	warnings, err := l.r.result()
 	if err != nil {
 		return nil, err

@@ -42,6 +42,7 @@ func newBackend[T any](q *Queue, d riverdriver.Driver[T], b *riverBackend[T]) er
 		CompletedJobRetentionPeriod: keepDone,
 		CancelledJobRetentionPeriod: keepDone,
 		DiscardedJobRetentionPeriod: keepDone,
+		ReindexerSchedule:           river.NeverSchedule(), // who runs it does not own the tables: it would complain every midnight
 	})
 	return err
 }

@@ -46,6 +46,10 @@ func ExplainError(err error, now time.Time) Explanation {
 		x.Next = fmt.Sprintf("This is a bug: please report it with the id %s and the log line that has it.", e.ID)
 		return x
 	}
+	if e, ok := errors.AsType[*UnfitError](err); ok {
+		x.Next = sentence(e.Hint)
+		return x
+	}
 	if e, ok := errors.AsType[*store.Error](err); ok {
 		if e.Hint != "" {
 			x.Next = sentence(e.Hint)

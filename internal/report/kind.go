@@ -35,6 +35,11 @@ type Stopped struct {
 
 func (s *Stopped) Error() string { return "stopped by " + s.Signal }
 
+// UnfitError is what strict mode refuses and is only warned about otherwise, where it shows no sooner than on the spot.
+type UnfitError struct{ What, Hint string }
+
+func (e *UnfitError) Error() string { return e.What }
+
 // KindOf classifies the error that a run, or what came before it, ended with.
 func KindOf(err error) Kind {
 	if err == nil {
@@ -45,6 +50,9 @@ func KindOf(err error) Kind {
 	}
 	if _, ok := errors.AsType[*engine.InternalError](err); ok {
 		return Internal
+	}
+	if _, ok := errors.AsType[*UnfitError](err); ok {
+		return Config
 	}
 	if _, ok := errors.AsType[*store.Error](err); ok {
 		return Store
