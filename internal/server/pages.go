@@ -10,6 +10,7 @@ func (s *Server) pages(mux *http.ServeMux) {
 	mux.HandleFunc("GET /{$}", s.overview)
 	mux.HandleFunc("GET /rows", s.rows)
 	mux.HandleFunc("GET /assets/{mark}/{name}", s.asset)
+	mux.HandleFunc("GET /c/{client}/{connection}", s.connection)
 	mux.HandleFunc("GET /events", s.events)
 }
 

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"path"
 	"time"
+
+	"adsync/internal/ads"
 )
 
 //go:embed templates/*.html
@@ -39,6 +41,9 @@ var templates = template.Must(template.New("").Funcs(template.FuncMap{
 	"number": number, "relative": relative, "absolute": absolute, "span": span, "shown": shown, "money": money,
 	"asset":   func(name string) string { return "/assets/" + buildMark + "/" + name },
 	"machine": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+	"act": func(csrf, do, label string, ref ads.Ref, back string) map[string]any {
+		return map[string]any{"CSRF": csrf, "Do": do, "Label": label, "Ref": ref, "Back": back}
+	},
 	"percent": func(f float64) int { return int(f * 100) },
 }).ParseFS(templateFiles, "templates/*.html"))
 
