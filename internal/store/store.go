@@ -77,6 +77,9 @@ type Store interface {
 	// DropFailures deletes them and says how many there were.
 	DropFailures(ctx context.Context, ids []int64) (int64, error)
 
+	// Campaigns gives the campaigns that f selects, without their JSON, ordered by account and id as the database orders texts.
+	Campaigns(ctx context.Context, f CampaignFilter) ([]CampaignRow, error)
+
 	// Describe names the database for people, without its password.
 	Describe() string
 	Close() error
@@ -306,4 +309,25 @@ type Failure struct {
 	FirstFailedAt, LastFailedAt    time.Time
 	NextRetryAt, ResolvedAt        time.Time // zero: NULL
 	Raw                            []byte
+}
+
+// CampaignFilter selects campaigns of one connection; zero fields select all.
+type CampaignFilter struct {
+	Ref                   ads.Ref
+	Search                string // a part of the name, whatever its case is in ASCII, or the whole id
+	Status                ads.Status
+	Removed               bool   // those marked as removed instead of the others
+	AfterAccount, AfterID string // behind this one; both empty: from the first
+	Limit                 int    // 0: MaxCampaigns, which is also the most
+}
+
+// MaxCampaigns bounds what one call of Campaigns gives.
+const MaxCampaigns = 1000
+
+// CampaignRow is a row of campaigns.
+type CampaignRow struct {
+	Account string
+	ads.Entity
+	FirstSeenAt, ChangedAt, SyncedAt time.Time
+	RemovedAt                        time.Time // zero: NULL
 }

@@ -77,6 +77,7 @@ var suite = []struct {
 	{"HeldMany", testHeldMany},
 	{"FailureFilters", testFailureFilters},
 	{"DueRetries", testDueRetries},
+	{"Campaigns", testCampaigns},
 	{"Sweep", testSweep},
 	{"SweepItems", testSweepItems},
 	{"SweepShare", testSweepShare},
