@@ -148,5 +148,5 @@ func (s *Server) connection(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Query().Has("part") {
 		name = "connection-live"
 	}
-	s.show(w, r, http.StatusOK, name, page{Title: shown(ref.String()), Now: now, Body: v})
+	s.show(w, r, http.StatusOK, name, page{Title: shown(ref.String()), Now: now, Note: noteOf(r.URL.Query()), Body: v})
 }

@@ -11,6 +11,8 @@ func (s *Server) pages(mux *http.ServeMux) {
 	mux.HandleFunc("GET /rows", s.rows)
 	mux.HandleFunc("GET /assets/{mark}/{name}", s.asset)
 	mux.HandleFunc("GET /c/{client}/{connection}", s.connection)
+	mux.HandleFunc("GET /c/{client}/{connection}/campaigns", s.campaigns)
+	mux.HandleFunc("GET /failures", s.failures)
 	mux.HandleFunc("GET /events", s.events)
 }
 

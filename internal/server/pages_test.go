@@ -1,7 +1,10 @@
 package server
 
 import (
+	"fmt"
+	"html"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -60,4 +63,79 @@ func TestConnectionPage(t *testing.T) {
 	if code, body, _ := b.get("/c/%3Cscript%3E/x"); code != http.StatusNotFound || strings.Contains(body, "<script>/") {
 		t.Errorf("an unknown connection: %d %s", code, body)
 	}
+}
+
+func TestCampaignsPage(t *testing.T) {
+	b := newBed(t, "acme", "globex")
+	var cs []ads.Entity
+	for i := range 150 {
+		cs = append(cs, campaign(fmt.Sprintf("c%03d", i), fmt.Sprintf("Spring %d", i)))
+	}
+	b.sync("acme", ads.Complete, time.Now().UTC().Add(-2*time.Minute), cs)
+	const path = "/c/acme/adplatform/campaigns"
+	body := b.page(path, "c000", "c099", "12.50 EUR daily", "1,234,567", "4,321")
+	if strings.Contains(body, "c100") {
+		t.Error("more than a page")
+	}
+	at := strings.Index(body, `rel="next" href="`)
+	if at < 0 {
+		t.Fatal("no next page")
+	}
+	next, _, _ := strings.Cut(body[at+len(`rel="next" href="`):], `"`)
+	if body := b.page(html.UnescapeString(next), "c100", "c149", "first page"); strings.Contains(body, "c099") || strings.Contains(body, `rel="next"`) {
+		t.Error("the second page is not the rest")
+	}
+	if body := b.page(path+"?q=spring+77", "c077"); strings.Contains(body, "c078") {
+		t.Error("the search shows what does not match")
+	}
+	b.page(path+"?q=c005", "Spring 5<")
+	b.page(path+"?status=removed", "Nothing matches.")
+	b.page(path+"?q=%00%ff", "Nothing matches.")
+	b.page("/c/globex/adplatform/campaigns", "No campaigns.")
+}
+
+func TestFailuresPage(t *testing.T) {
+	b := newBed(t, "acme", "globex")
+	b.page("/failures", "No open failures.")
+	var ps []ads.Problem
+	for i := range 120 {
+		ps = append(ps, ads.Problem{EntityID: fmt.Sprintf("p%03d", i), Code: "bad_value", Message: "budget is a word", Hint: "ask the platform"})
+	}
+	b.sync("acme", ads.Partial, time.Now().UTC().Add(-2*time.Minute), nil, ps...)
+	body := b.page("/failures", "p000", "p099", "budget is a word", "ask the platform", "when listed again", `action="/actions/drop"`)
+	if strings.Contains(body, "p100") || !strings.Contains(body, `rel="next"`) {
+		t.Error("the first page is not a page")
+	}
+	b.page("/failures?client=globex", "No failure of this kind.")
+	b.page("/failures?client=acme&class=bad_record", "p000")
+	b.page("/failures?class=transient", "No failure of this kind.")
+	if body := b.page("/failures?done=%3Cscript%3E"); strings.Contains(body, "<script>") {
+		t.Error("an address puts its own words on the page")
+	}
+}
+
+// TestOutsideTextStaysText: whatever a platform calls its campaigns.
+func TestOutsideTextStaysText(t *testing.T) {
+	b := newBed(t, "acme")
+	var cs []ads.Entity
+	for i, name := range hostileNames {
+		cs = append(cs, campaign(fmt.Sprintf("h%d", i), name))
+	}
+	b.sync("acme", ads.Partial, time.Now().UTC().Add(-2*time.Minute), cs, ads.Problem{EntityID: hostileNames[0], Code: hostileNames[1], Message: hostileNames[0], Hint: hostileNames[1]})
+	for _, path := range []string{"/", "/c/acme/adplatform", "/c/acme/adplatform/campaigns", "/failures", "/?q=" + url.QueryEscape(hostileNames[1]), "/c/acme/adplatform/campaigns?q=" + url.QueryEscape(hostileNames[0])} {
+		body := b.page(path)
+		for _, bad := range []string{"<script>alert", "<img", "javascript:alert(1)\"", "\u202e"} {
+			if strings.Contains(body, bad) {
+				t.Errorf("%s: %q came through", path, bad)
+			}
+		}
+		if len(body) > 60_000 {
+			t.Errorf("%s has %d bytes: long texts are not cut", path, len(body))
+		}
+	}
+}
+
+var hostileNames = []string{
+	`<script>alert(document.cookie)</script>`, `"><img src=x onerror=alert(1)>`, `' onmouseover='alert(1)`, `{{.Secret}}`, "javascript:alert(1)", "\u202egnp.exe",
+	"اسم الحملة", strings.Repeat("long ", 1000), strings.Repeat("x", 5000), "a\u200bb\u2028c", "</title></textarea><!--", "",
 }

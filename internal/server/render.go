@@ -44,6 +44,11 @@ var templates = template.Must(template.New("").Funcs(template.FuncMap{
 	"act": func(csrf, do, label string, ref ads.Ref, back string) map[string]any {
 		return map[string]any{"CSRF": csrf, "Do": do, "Label": label, "Ref": ref, "Back": back}
 	},
+	"bulk": func(csrf, do, label string, v failuresView) map[string]any {
+		return map[string]any{"CSRF": csrf, "Do": do, "Label": label, "V": v}
+	},
+	"figure":  figure,
+	"long":    func(s string) string { return ads.Printable(s, 1000) },
 	"percent": func(f float64) int { return int(f * 100) },
 }).ParseFS(templateFiles, "templates/*.html"))
 

@@ -102,3 +102,11 @@ func money(m ads.Opt[ads.Micros], currency, period string) string {
 	}
 	return s
 }
+
+// figure is a number that the platform may not have given.
+func figure(n ads.Opt[int64]) string {
+	if !n.Set {
+		return "–"
+	}
+	return number(n.Value)
+}
