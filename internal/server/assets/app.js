@@ -30,6 +30,11 @@
   });
   document.querySelectorAll(".filter select").forEach((s) => s.addEventListener("change", () => s.form.requestSubmit()));
 
+  document.addEventListener("submit", (e) => {
+    const ask = e.submitter && e.submitter.dataset.ask;
+    if (ask && !confirm(ask)) e.preventDefault();
+  });
+
   const live = $("#live");
   if (!live || !window.EventSource) return;
   const pulse = $("#pulse");
