@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"adsync/internal/ads"
@@ -82,12 +83,25 @@ func (c *Client) stopped(l *logical) error {
 	return c.deadError()
 }
 
+// codeForeign is the code of a request that would not have gone below the base URL.
+const codeForeign = "foreign_link"
+
+// below says whether a path stays below the base URL: a whole URL in its place would be written into the request line, where gateways take it for
+// the host that is meant, and two slashes begin a host's name in a link.
+func below(path string) bool { return path == "" || path[0] == '/' && !strings.HasPrefix(path, "//") }
+
 func (c *Client) do(ctx context.Context, l *logical) (platform.Reply, error) {
 	if err := c.stopped(l); err != nil {
 		return platform.Reply{}, err
 	}
 	if ctx.Err() != nil {
 		return platform.Reply{}, context.Cause(ctx)
+	}
+	if !below(l.r.Path) {
+		return platform.Reply{}, &ads.Error{
+			Class: ads.ClassPermanent, Code: codeForeign, Endpoint: l.r.Endpoint, Message: "refused to follow a link that leads elsewhere: " + ads.Printable(c.scrub(l.r.Path, nil), 120),
+			Hint: "requests and credentials go to the connection's url and to no other address",
+		}
 	}
 	if c.limit != nil && l.r.Priority != platform.PriorityListing && !l.r.Uncounted {
 		if err := c.limit.acquire(ctx); err != nil {

@@ -109,7 +109,7 @@ const (
 type Request struct {
 	Endpoint   string      // a label for logs and metrics, from a small fixed set: "list campaigns"
 	Method     string      // "GET"
-	Path       string      // below the base URL, already percent-encoded: "/api/campaigns"
+	Path       string      // below the base URL, already percent-encoded, with one slash in front: "/api/campaigns". A link is none: it is refused
 	Query      string      // already encoded
 	Header     http.Header // without Authorization
 	Body       []byte      // nil: none
