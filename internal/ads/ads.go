@@ -51,6 +51,8 @@ type Account struct {
 // Strings are valid UTF-8 without NUL (Text makes them so), except Raw, which is the platform's JSON byte for byte.
 type Entity struct {
 	ID                string
+	CampaignID        string // of an ad group and an ad; empty for a campaign
+	AdGroupID         string // of an ad
 	Name              string
 	Status            Status
 	PlatformStatus    string

@@ -58,6 +58,9 @@ type Spec struct {
 	Streams     []Stream      // in the order in which they are synced
 	IdleTimeout time.Duration // close idle connections before the platform does; 0: 30 s
 	HealthPath  string        // a path that is neither authenticated nor counted, asked when an outage is suspected; empty: none
+	Origins     []string      // other origins ("https://oauth2.example.com") that its requests may name
+	Reports     Reports       // what daily figures it gives; zero: none
+	Version     string        // of the API that is asked for; empty where it has none
 }
 
 // Stream is a kind of record of an account.
@@ -74,6 +77,7 @@ type Task struct {
 	Stream  string
 	RunID   string // the same for all lives of a run; the ground of idempotency keys
 	Cursor  string // where to read on: written by the connector, opaque to the engine, small, without secrets
+	Shrink  int    // how often this place was too large for the platform: ask for half as much each time
 }
 
 // Next is what a Step learnt about its place in the listing. The platform's claims may contradict each other: the engine decides.
@@ -109,6 +113,7 @@ const (
 type Request struct {
 	Endpoint   string      // a label for logs and metrics, from a small fixed set: "list campaigns"
 	Method     string      // "GET"
+	Origin     string      // one of the Spec's Origins; empty: the connection's own URL
 	Path       string      // below the base URL, already percent-encoded, with one slash in front: "/api/campaigns". A link is none: it is refused
 	Query      string      // already encoded
 	Header     http.Header // without Authorization
@@ -119,11 +124,25 @@ type Request struct {
 	Basic      bool        // carries the credentials as HTTP Basic instead of a token
 	Uncounted  bool        // draws from no quota
 	Priority   Priority
+	// Scope names what a throttle of this request is about where that is less than the whole connection: "account 123". Small and bounded in number.
+	Scope string
+
+	// Seal, where given, completes a copy of the request with secrets, right before each attempt: headers, query and body are its to change, method,
+	// origin and path are not. Nothing of the copy is logged or kept.
+	Seal func(s Secrets, r *Request)
 
 	// Parse, where given, reads the body of an answer that Classify found good, inside the attempt: an *ads.Error of class
 	// bad_reply that it returns is retried like any other failure. It is called once per good answer, so it starts from
 	// nothing each time; what the last call kept is the result.
 	Parse func(Reply) error
+}
+
+// Secrets are what a request may be completed with.
+type Secrets interface {
+	// Credential is the connection's credential of that name ("client_secret"), empty where it has none.
+	Credential(name string) string
+	// Token is the token that the request goes out with, empty where it has none.
+	Token() string
 }
 
 // Reply is an answer whose body was read whole (decompressed, capped at 32 MiB). The body belongs to the receiver.
@@ -145,6 +164,8 @@ type Verdict struct {
 	RequestID string
 	// NotCounted says that the platform does not count this answer against the quota (a refusal, as a rule).
 	NotCounted bool
+	// Whole says that a throttled answer is about everything that the connection asks, not only the request's Scope.
+	Whole bool
 	// Usage is the share of a quota that the platform says is used, 0 to 1 and above; unset where it does not say.
 	Usage ads.Opt[float64]
 }
