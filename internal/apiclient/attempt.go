@@ -246,7 +246,7 @@ func (c *Client) scrub(s string, tok *token) string {
 	if s == "" {
 		return s
 	}
-	return secret.Clean(s, c.c.Password, secret.New(c.c.Email.Reveal()+":"+c.c.Password.Reveal()), secret.New(tok.text()))
+	return secret.Clean(secret.Clean(s, c.c.Credentials.All()...), c.c.Password, secret.New(c.c.Email.Reveal()+":"+c.c.Password.Reveal()), secret.New(tok.text()))
 }
 
 // parse lets the connector read a good answer. Its error becomes the verdict.
@@ -270,6 +270,9 @@ func (once) Close() error { return nil }
 
 func (c *Client) request(ctx context.Context, r platform.Request, tok *token) (*http.Request, error) {
 	u := *c.base
+	if r.Seal != nil {
+		r = sealed(r, c.c.Credentials, tok)
+	}
 	u.RawPath = u.EscapedPath() + r.Path
 	path, err := url.PathUnescape(u.RawPath)
 	if err != nil {
@@ -285,7 +288,9 @@ func (c *Client) request(ctx context.Context, r platform.Request, tok *token) (*
 		req.Header[k] = v
 	}
 	req.Header["User-Agent"] = []string{userAgent}
-	req.Header.Del("Authorization")
+	if r.Seal == nil {
+		req.Header.Del("Authorization")
+	}
 	switch usuallyHasBody := r.Method == http.MethodPost || r.Method == http.MethodPut || r.Method == http.MethodPatch; {
 	case len(r.Body) > 0:
 		req.Body, req.ContentLength = once{bytes.NewReader(r.Body)}, int64(len(r.Body))
@@ -305,7 +310,7 @@ func (c *Client) request(ctx context.Context, r platform.Request, tok *token) (*
 	switch {
 	case r.Basic:
 		req.SetBasicAuth(c.c.Email.Reveal(), c.c.Password.Reveal())
-	case tok != nil:
+	case tok != nil && r.Origin == "" && r.Seal == nil:
 		req.Header.Set("Authorization", "Bearer "+tok.value)
 	}
 	return req, nil

@@ -36,7 +36,8 @@ type Config struct {
 	BaseURL          string
 	CA               string // PEM: the authorities that the host's certificate is checked against; empty: those of Shared
 	Email, Password  secret.Text
-	CredentialSource string // for people: "env ACME_PASSWORD"
+	Credentials      secret.Bag // what else there is, for requests that are sealed
+	CredentialSource string     // for people: "env ACME_PASSWORD"
 
 	Bucket *quota.Bucket // nil: no quota, no refusals remembered
 
@@ -89,6 +90,10 @@ type Client struct {
 
 	authenticator platform.Authenticator // nil: there is no token
 	credentials   *credentials
+
+	parent   *Client            // of one for another origin
+	siblings map[string]*Client // by origin
+	scopes   scopes
 
 	waits waits
 	runID atomic.Value // string
@@ -260,11 +265,19 @@ func (c *Client) Stats() ads.Figures {
 }
 
 func (c *Client) emit(d observe.Data) {
+	if c.parent != nil {
+		c.parent.emit(d)
+		return
+	}
 	e := observe.Event{At: time.Now(), Ref: c.c.Ref, Platform: c.spec.Name, RunID: c.runID.Load().(string), Data: d}
 	c.c.Observer.Observe(e)
 	if o := c.watch.Load(); o != nil {
 		(*o).Observe(e)
 	}
+}
+
+func (c *Client) note(code, message string) {
+	c.emit(observe.Note{Level: observe.Info, Code: code, Message: message})
 }
 
 // Login fetches a token without sending anything else, to prove that the credentials work.

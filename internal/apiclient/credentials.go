@@ -74,6 +74,9 @@ func (s *Shared) keyOf(c *Client) (key credentialsKey) {
 		}
 	}
 	add(c.spec.Name, c.base.String(), c.c.Email.Reveal(), c.c.Password.Reveal())
+	for _, name := range c.c.Credentials.Names() {
+		add(name, c.c.Credentials.Get(name).Reveal())
+	}
 	if c.authenticator != nil {
 		r := tokenRequest(c.authenticator)
 		add("token", r.Method, r.Path, r.Query, string(r.Body))

@@ -109,6 +109,13 @@ func (c *Client) do(ctx context.Context, l *logical) (platform.Reply, error) {
 		}
 		defer c.limit.release()
 	}
+	if l.r.Origin != "" && c.parent == nil {
+		s, err := c.sibling(l.r.Origin)
+		if err != nil {
+			return platform.Reply{}, err
+		}
+		return s.do(ctx, l)
+	}
 	l.number = c.numbers.Add(1)
 	reply, err := c.rounds(ctx, l)
 	c.tellEnd(ctx, l, err)
@@ -153,6 +160,9 @@ func (c *Client) round(ctx context.Context, l *logical) (platform.Reply, outcome
 			return fail(err)
 		}
 		defer release()
+	}
+	if next, held := c.scopes.wait(l.r.Scope); held {
+		return platform.Reply{}, next
 	}
 	defer c.circuit.leave(l)
 	if err := c.admit(ctx, l); err != nil {
@@ -480,6 +490,12 @@ func (c *Client) refused(l *logical, slot *quota.Slot, a attempt) outcome {
 	}
 	if note != "" {
 		c.emit(observe.Note{Level: observe.Info, Code: "refused_without_time", Message: "refused for quota, " + note + " " + wait.Round(time.Millisecond).String()})
+	}
+	if l.r.Scope != "" && !a.verdict.Whole {
+		if slot != nil {
+			slot.Done(true)
+		}
+		return c.refusedScope(l, a, wait)
 	}
 	if slot == nil { // a token request, or no quota kept: the wait is this connection's own
 		return outcome{again: true, pause: wait, told: true, cause: c.errorOf(l, a)}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -119,7 +120,7 @@ func (a *app) checkDatabase(db config.Database, migrate bool) finding {
 
 // checkLogins logs in to every connection, several at a time. Connections with the same credentials at the same host share one login.
 func (a *app) checkLogins(conns []config.Connection) []finding {
-	type key struct{ url, email, password string }
+	type key struct{ platform, url, login string }
 	first := map[key]int{}
 	out := make([]finding, len(conns))
 	shared := apiclient.NewShared(apiclient.SharedConfig{})
@@ -128,7 +129,11 @@ func (a *app) checkLogins(conns []config.Connection) []finding {
 	var wg sync.WaitGroup
 	same := make([]int, len(conns))
 	for i, c := range conns {
-		k := key{c.URL, c.Email.Reveal(), c.Password.Reveal()}
+		login := ""
+		for _, s := range c.Logins() {
+			login += strconv.Quote(s.Reveal())
+		}
+		k := key{c.Platform, c.URL, login}
 		if j, ok := first[k]; ok {
 			same[i] = j
 			continue

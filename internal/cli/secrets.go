@@ -38,7 +38,7 @@ const pairBelow = 8
 // loginSecrets are what a connection logs in with.
 func loginSecrets(c config.Connection) []secret.Text {
 	if pw := c.Password.Reveal(); len(pw) < pairBelow {
-		return []secret.Text{c.Password, secret.New(c.Email.Reveal() + ":" + pw)}
+		return append(c.Credentials.All(), c.Password, secret.New(c.Email.Reveal()+":"+pw))
 	}
-	return []secret.Text{c.Password}
+	return append(c.Credentials.All(), c.Password)
 }

@@ -48,7 +48,8 @@ type Connection struct {
 	CA string // PEM: the authorities that the platform's certificate is checked against; empty: the system's
 
 	Email, Password  secret.Text
-	CredentialSource string // of the password: "env ACME_PASSWORD", "adsync.yaml line 9", "file /run/secrets/acme"
+	Credentials      secret.Bag // what else the platform logs in with, by the names of its settings: "access_token"
+	CredentialSource string     // of the password: "env ACME_PASSWORD", "adsync.yaml line 9", "file /run/secrets/acme"
 
 	XClientID     string // the X-Client-ID, where it is sent
 	SendXClientID bool
@@ -61,6 +62,16 @@ type Connection struct {
 	Concurrency     int           // requests in flight; 0: found out automatically
 	MaxListingSlack int           // pages read past the promised end of a listing
 	Schedule        Schedule
+}
+
+// SameLogin says that both log in with the same credentials.
+func (c Connection) SameLogin(d Connection) bool {
+	return c.Email.Equal(d.Email) && c.Password.Equal(d.Password) && c.Credentials.Equal(d.Credentials)
+}
+
+// Logins are the secrets that the connection logs in with, in a fixed order; the e-mail address, which is none, is the first.
+func (c Connection) Logins() []secret.Text {
+	return append([]secret.Text{c.Email, c.Password}, c.Credentials.All()...)
 }
 
 // Limits of what a configuration may hold. They are far above any real use and keep a broken or hostile file from costing time or memory.

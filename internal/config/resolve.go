@@ -49,7 +49,7 @@ func (c *Config) Renew(ctx context.Context, conn Connection) (renewed Connection
 	if err := c.resolveInto(ctx, &renewed, time.Now()); err != nil {
 		return conn, false, err
 	}
-	return renewed, !renewed.Email.Equal(conn.Email) || !renewed.Password.Equal(conn.Password), nil
+	return renewed, !renewed.SameLogin(conn), nil
 }
 
 // Renewable reports whether the connection has a secret that may change while the process runs. Where it has none, only a new

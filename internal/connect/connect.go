@@ -71,7 +71,7 @@ func (m *Maker) bucket(c config.Connection) *quota.Bucket {
 // Client is the connection's way to its platform.
 func (m *Maker) Client(p platform.Platform, c config.Connection) (*apiclient.Client, error) {
 	return apiclient.New(apiclient.Config{
-		Platform: p, Ref: c.Ref, BaseURL: c.URL, CA: c.CA, Email: c.Email, Password: c.Password, CredentialSource: c.CredentialSource,
+		Platform: p, Ref: c.Ref, BaseURL: c.URL, CA: c.CA, Email: c.Email, Password: c.Password, Credentials: c.Credentials, CredentialSource: c.CredentialSource,
 		Bucket: m.bucket(c), Timeout: c.Timeout, MaxElapsed: c.MaxElapsed, MaxWait: m.MaxWait, ParkAfter: m.ParkAfter, Grace: m.Grace, Shared: m.Shared, Observer: m.Observer,
 	})
 }

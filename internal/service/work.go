@@ -300,7 +300,7 @@ func same(a, b config.Connection) bool { return reflect.DeepEqual(a, b) }
 
 // sameLogin says that both log in at the same place with the same credentials.
 func sameLogin(a, b config.Connection) bool {
-	return a.URL == b.URL && a.Email.Equal(b.Email) && a.Password.Equal(b.Password)
+	return a.URL == b.URL && a.SameLogin(b)
 }
 
 // markAsked says that a person wants a run of the connection: though its credentials were refused, and though the job that it joined is about a slot that has
@@ -319,7 +319,11 @@ func markOf(c config.Connection) string {
 }
 
 func digest(salt []byte, c config.Connection) string {
-	h := sha256.Sum256(bytes.Join([][]byte{salt, []byte(c.URL), []byte(c.Email.Reveal()), []byte(c.Password.Reveal())}, []byte{0}))
+	parts := [][]byte{salt, []byte(c.URL)}
+	for _, s := range c.Logins() {
+		parts = append(parts, []byte(s.Reveal()))
+	}
+	h := sha256.Sum256(bytes.Join(parts, []byte{0}))
 	return hex.EncodeToString(h[:2])
 }
 
@@ -362,7 +366,7 @@ func (s *Service) replace(c *conn, was, now config.Connection) config.Connection
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	was.Email, was.Password = now.Email, now.Password
+	was.Email, was.Password, was.Credentials = now.Email, now.Password, now.Credentials
 	c.c, c.platform, c.api = was, nil, nil
 	return was
 }
