@@ -80,6 +80,11 @@ type Store interface {
 	// Campaigns gives the campaigns that f selects, without their JSON, ordered by account and id as the database orders texts.
 	Campaigns(ctx context.Context, f CampaignFilter) ([]CampaignRow, error)
 
+	// Coverage gives what is known of an account's days at a stream of daily figures, in order of their dates; days that nothing is known of are left out.
+	Coverage(ctx context.Context, ref ads.Ref, account, stream string, from, to ads.Date) ([]Day, error)
+	// DailyTotals sums an account's rows at a level by day, of those that were written at or after since; days without any are left out.
+	DailyTotals(ctx context.Context, ref ads.Ref, account, level string, from, to ads.Date, since time.Time) ([]DayTotal, error)
+
 	// Describe names the database for people, without its password.
 	Describe() string
 	Close() error
@@ -157,6 +162,9 @@ type Commit struct {
 	Done     []int64       // Seq of items whose own call succeeded: each becomes a row of the stream's table
 	Failed   []ItemFailure // items whose own call failed for good
 	Problems []ads.Problem // records that could not be used; kept as failures of class bad_record
+	Metrics  *Metrics      // daily figures of the account
+	Faults   []Fault       // what else failed for good; kept as failures of the stream
+	Resolved []string      // entity ids whose open failure of the stream is over
 
 	// After is called inside the transaction with what it did and gives what is stored with it. It is pure and may be called again.
 	After func(Result) RunUpdate
@@ -208,6 +216,7 @@ type Result struct {
 	Held       int64 // records that became items which are held
 	Unheld     int64 // items that were held and wait again
 	Rejected   int64 // records that the database refused one by one; kept as failures of class bad_record
+	Deleted    int64 // rows of daily figures that a slice no longer has
 	// RejectedReason is the first refusal in words.
 	RejectedReason string
 }
@@ -330,4 +339,54 @@ type CampaignRow struct {
 	ads.Entity
 	FirstSeenAt, ChangedAt, SyncedAt time.Time
 	RemovedAt                        time.Time // zero: NULL
+}
+
+// Metrics are rows of daily_metrics, and what is now known of their days. Rows replace those of the same entity and day.
+type Metrics struct {
+	Level       string
+	Rows        []ads.DailyMetrics // no two of one entity and day
+	FinalBefore ads.Date           // days before it are final
+	End         *SliceEnd          // nil: more of the slice is to come
+}
+
+// SliceEnd closes a slice that was read: its days' coverage is set, and rows of its days that were not written since it was begun are deleted.
+type SliceEnd struct {
+	From, To ads.Date
+	Since    time.Time           // when the slice was begun
+	Partial  map[ads.Date]string // days that cannot be relied on, and why
+	Failed   string              // the slice could not be read: nothing is deleted, all its days are partial for this reason
+}
+
+// Fault is a failure that is not about a listed record: of an account, or a slice.
+type Fault struct {
+	EntityID                       string
+	Class                          ads.Class
+	Code, Message, Hint, RequestID string
+	Attempts                       int
+	Raw                            []byte
+}
+
+// What coverage promises about a day.
+const (
+	DayEmpty       = "empty"       // read in full, without a row
+	DayPartial     = "partial"     // not read in full, or its figures disagree with the account's own
+	DayProvisional = "provisional" // read in full; the platform may still restate it
+	DayFinal       = "final"       // read in full after the platform had restated it for the last time
+)
+
+// Day is a row of coverage.
+type Day struct {
+	Date       ads.Date
+	State      string
+	Rows       int64
+	VerifiedAt time.Time // when it was last read in full; zero: never
+	Note       string
+}
+
+// DayTotal is the sum of a day's rows at one level. What no row gives counts as zero.
+type DayTotal struct {
+	Date                ads.Date
+	Impressions, Clicks int64
+	Spend               ads.Micros
+	Rows                int64
 }

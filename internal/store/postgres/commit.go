@@ -76,7 +76,7 @@ func (s *Store) commit(ctx context.Context, l store.Lease, t *commit) error {
 	if listed != nil && len(listed.Records) == 0 {
 		listed = nil
 	}
-	writes := listed != nil || len(c.Done) > 0 || len(c.Failed) > 0 || len(c.Problems) > 0
+	writes := listed != nil || len(c.Done) > 0 || len(c.Failed) > 0 || len(c.Problems) > 0 || len(c.Resolved) > 0
 	if listed != nil || len(c.Done) > 0 {
 		var err error
 		if t.table, err = common.EntityTable(c.Stream); err != nil {
@@ -176,6 +176,23 @@ func (t *commit) apply(ctx context.Context) error {
 		if err := write(ctx, l); err != nil {
 			return err
 		}
+		if l.Direct {
+			if err := t.parents(ctx, l); err != nil {
+				return err
+			}
+		}
+	}
+	if t.c.Metrics != nil {
+		if err := t.metrics(ctx, t.c.Metrics); err != nil {
+			return err
+		}
+	}
+	resolved := make([]string, len(t.c.Resolved))
+	for i, id := range t.c.Resolved {
+		resolved[i] = common.EntityID(id)
+	}
+	if err := t.resolve(ctx, resolved); err != nil {
+		return err
 	}
 	if err := t.done(ctx); err != nil {
 		return err
@@ -186,6 +203,9 @@ func (t *commit) apply(ctx context.Context) error {
 	fs := make([]common.Failure, len(t.c.Problems))
 	for i := range fs {
 		fs[i] = common.FromProblem(&t.c.Problems[i])
+	}
+	for i := range t.c.Faults {
+		fs = append(fs, common.FromFault(&t.c.Faults[i]))
 	}
 	return t.fail(ctx, fs)
 }

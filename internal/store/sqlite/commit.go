@@ -85,7 +85,7 @@ func (t *commit) apply() error {
 	if listed != nil && len(listed.Records) == 0 {
 		listed = nil
 	}
-	if listed == nil && len(t.c.Done) == 0 && len(t.c.Failed) == 0 && len(t.c.Problems) == 0 {
+	if listed == nil && len(t.c.Done) == 0 && len(t.c.Failed) == 0 && len(t.c.Problems) == 0 && t.c.Metrics == nil && len(t.c.Faults) == 0 && len(t.c.Resolved) == 0 {
 		return nil
 	}
 	var err error
@@ -102,7 +102,9 @@ func (t *commit) apply() error {
 	t.open = n > 0
 	if listed != nil {
 		if listed.Direct {
-			err = t.direct(listed)
+			if err = t.direct(listed); err == nil {
+				err = t.parents(listed)
+			}
 		} else {
 			err = t.items(listed)
 		}
@@ -122,6 +124,21 @@ func (t *commit) apply() error {
 	}
 	for i := range t.c.Problems {
 		if err := t.fail(common.FromProblem(&t.c.Problems[i])); err != nil {
+			return err
+		}
+	}
+	if t.c.Metrics != nil {
+		if err := t.metrics(t.c.Metrics); err != nil {
+			return err
+		}
+	}
+	for i := range t.c.Faults {
+		if err := t.fail(common.FromFault(&t.c.Faults[i])); err != nil {
+			return err
+		}
+	}
+	for _, id := range t.c.Resolved {
+		if err := t.resolve(id); err != nil {
 			return err
 		}
 	}
