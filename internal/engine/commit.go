@@ -18,6 +18,9 @@ type op struct {
 	fail            *store.ItemFailure
 	failedID        string
 	accounts        []ads.Account
+	metrics         *store.Metrics
+	faults          []store.Fault
+	resolved        []string
 	unhold          bool         // items that are held wait again
 	change          func(*state) // applied with the commit that this op is in
 	alone           bool         // commit what waits, then this by itself
@@ -172,6 +175,7 @@ func (c *committer) commit(ctx context.Context, batch []op) error {
 	key := listingKey(com.Account, com.Stream)
 	var read pageRead
 	var pages []*pageOp
+	var metricPages int64
 	for _, o := range batch {
 		com.Unhold = com.Unhold || o.unhold
 		com.Accounts = append(com.Accounts, o.accounts...)
@@ -184,6 +188,12 @@ func (c *committer) commit(ctx context.Context, batch []op) error {
 		if o.page != nil {
 			pages = append(pages, o.page)
 		}
+		if o.metrics != nil {
+			com.Metrics = o.metrics // such an op is alone
+			metricPages++
+		}
+		com.Faults = append(com.Faults, o.faults...)
+		com.Resolved = append(com.Resolved, o.resolved...)
 	}
 	if len(pages) > 0 {
 		com.Listed = c.gather(com, base, base.Listings[key], pages, &read)
@@ -202,6 +212,7 @@ func (c *committer) commit(ctx context.Context, batch []op) error {
 			next.NextSeq += n
 			next.Pages += int64(p.Pages)
 		}
+		next.Pages += metricPages
 		next.Written += got.Written
 		next.Unchanged += got.Unchanged
 		next.Held += got.Held - got.Unheld

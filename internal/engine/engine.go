@@ -42,13 +42,15 @@ type Options struct {
 	// Trigger is one of the store's, "" for manual. A scheduled run leaves out records whose last failure is not due for another try; all others
 	// try all.
 	Trigger       string
-	PlanKey       string // what the place reached depends on besides the connector: base URL and client header
-	Fresh         bool   // start anew although a run could be resumed
-	Wait          bool   // queue up behind another process instead of failing with *store.BusyError
-	AllowRemovals bool   // agree to marking more than MaxRemovedShare as removed
-	MaxInFlight   int    // follow-up calls at once; 0: 64. The client's quota and limiter bound it further
-	FirstInFlight int    // follow-up calls at once to begin with, while more would only wait for a quota; 0: MaxInFlight
-	Slack         int    // pages past what was promised before a listing is ended; 0: 20
+	PlanKey       string   // what the place reached depends on besides the connector: base URL and client header
+	Fresh         bool     // start anew although a run could be resumed
+	Wait          bool     // queue up behind another process instead of failing with *store.BusyError
+	AllowRemovals bool     // agree to marking more than MaxRemovedShare as removed
+	Since         ads.Date // the first day of daily figures that is wanted; zero: DefaultDays back
+	MaxAccounts   int      // accounts read side by side; 0: 8
+	MaxInFlight   int      // follow-up calls at once; 0: 64. The client's quota and limiter bound it further
+	FirstInFlight int      // follow-up calls at once to begin with, while more would only wait for a quota; 0: MaxInFlight
+	Slack         int      // pages past what was promised before a listing is ended; 0: 20
 
 	// Retry, where not empty, retries these failures alone instead of listing. Those that are open no longer when the run begins are left out.
 	Retry []store.Failure
@@ -61,6 +63,9 @@ const (
 	maxPasses       = 3              // readings of a listing that moves while it is read
 	maxEchoes       = 3              // times a page is asked for whose answer names another page
 
+	DefaultDays = 30 // of daily figures, where nobody says more
+
+	defaultAccounts = 8
 	defaultInFlight = 64
 	defaultSlack    = 20
 
@@ -112,6 +117,9 @@ func Run(ctx context.Context, o Options) Summary {
 	}
 	if o.MaxInFlight <= 0 {
 		o.MaxInFlight = defaultInFlight
+	}
+	if o.MaxAccounts <= 0 {
+		o.MaxAccounts = defaultAccounts
 	}
 	if o.Slack <= 0 {
 		o.Slack = defaultSlack

@@ -240,6 +240,9 @@ func (r *run) list(ctx context.Context) error {
 		return r.seed(ctx)
 	}
 	r.setPhase("reading accounts")
+	if r.spec.Accounts {
+		return r.accounts(ctx)
+	}
 	for acc, err := range r.o.Platform.Accounts(ctx, r.o.API) {
 		if err != nil {
 			return err
@@ -558,6 +561,12 @@ func (r *run) settle(ctx context.Context) error {
 			Level: observe.Info, Code: "held", Message: fmt.Sprintf("%d of %d failed were not tried: their next try is not due, or they are no longer tried by themselves", st.Held, f.Failed),
 			Hint: "adsync failures retry tries them now",
 		})
+	}
+	if st.Faults > 0 {
+		reasons = append(reasons, st.Wrong...)
+		if more := st.Faults - int64(len(st.Wrong)); more > 0 {
+			reasons = append(reasons, fmt.Sprintf("and %d more of that kind", more))
+		}
 	}
 	if f.Failed > 0 {
 		reasons = append(reasons, fmt.Sprintf("%d of %d failed and are kept for retry", f.Failed, f.Listed))

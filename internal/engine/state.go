@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,7 +27,10 @@ type state struct {
 	Held      int64               `json:"held"`
 	Removed   int64               `json:"removed"`
 	Pages     int64               `json:"pages"`
-	Earlier   ads.Figures         `json:"earlier"` // requests, throttled, retries and waited of earlier lives
+	Slices    map[string]*slice   `json:"slices,omitempty"` // under way, by account and stream
+	Faults    int64               `json:"faults,omitempty"` // accounts and slices that failed for good
+	Wrong     []string            `json:"wrong,omitempty"`  // why the run cannot be complete, the first few
+	Earlier   ads.Figures         `json:"earlier"`          // requests, throttled, retries and waited of earlier lives
 }
 
 func newState(startedAt time.Time) *state {
@@ -56,8 +60,25 @@ func (s *state) clone() *state {
 		lc := *l
 		c.Listings[k] = &lc
 	}
+	c.Slices = make(map[string]*slice, len(s.Slices))
+	for k, l := range s.Slices {
+		lc := *l
+		c.Slices[k] = &lc
+	}
+	c.Wrong = slices.Clone(s.Wrong)
 	return &c
 }
+
+// wrong notes why the run cannot be complete.
+func (s *state) wrong(why string) {
+	s.Faults++
+	if len(s.Wrong) < maxWrong {
+		s.Wrong = append(s.Wrong, ads.Printable(why, 300))
+	}
+}
+
+// maxWrong bounds the reasons that are told one by one.
+const maxWrong = 5
 
 func (s *state) encode() []byte {
 	b, err := json.Marshal(s)

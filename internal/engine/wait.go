@@ -71,6 +71,8 @@ func reasonText(d observe.WaitStarted) string {
 	switch d.Reason {
 	case observe.WaitServer:
 		return "the platform asked " + d.Bucket + " to wait"
+	case observe.WaitReport:
+		return "the platform prepares a report of " + d.Bucket
 	case observe.WaitCircuit:
 		return d.Bucket + " does not answer"
 	}

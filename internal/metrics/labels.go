@@ -31,7 +31,7 @@ func class(c ads.Class) ads.Class {
 	return within(classes, c)
 }
 
-var reasons = closed(observe.WaitQuota, observe.WaitServer, observe.WaitCircuit, observe.WaitBusy, observe.WaitWorker)
+var reasons = closed(observe.WaitQuota, observe.WaitServer, observe.WaitCircuit, observe.WaitBusy, observe.WaitWorker, observe.WaitReport)
 
 func waitReason(r observe.WaitReason) observe.WaitReason { return within(reasons, r) }
 

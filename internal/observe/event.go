@@ -62,6 +62,7 @@ const (
 	WaitCircuit WaitReason = "circuit" // the host does not answer; only probes are sent
 	WaitWorker  WaitReason = "worker"  // the process has as many requests out as it may
 	WaitBusy    WaitReason = "busy"    // somebody else syncs this connection
+	WaitReport  WaitReason = "report"  // the platform prepares a report
 )
 
 // WaitStarted and WaitEnded frame a wait of the whole connection (not of one request) that is longer than a second.
@@ -213,6 +214,7 @@ func (RecordFailed) event() {}
 func (Note) event()         {}
 func (Parked) event()       {}
 func (RunFinished) event()  {}
+func (SliceRead) event()    {}
 
 // Func makes an Observer of a function.
 type Func func(Event)
@@ -264,3 +266,12 @@ func (f *Fan) Observe(e Event) {
 type subscription struct{ o *Observer }
 
 func (s subscription) Observe(e Event) { (*s.o).Observe(e) }
+
+// SliceRead says that daily figures of some days were read in full and committed.
+type SliceRead struct {
+	Account, Stream string
+	From, To        string // days, both included
+	Rows            int64
+	Partial         int // days whose figures disagree with the account's own
+	Took            time.Duration
+}

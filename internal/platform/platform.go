@@ -59,6 +59,7 @@ type Spec struct {
 	IdleTimeout time.Duration // close idle connections before the platform does; 0: 30 s
 	HealthPath  string        // a path that is neither authenticated nor counted, asked when an outage is suspected; empty: none
 	Origins     []string      // other origins ("https://oauth2.example.com") that its requests may name
+	Accounts    bool          // it has ad accounts of its own: they are read side by side, and one that fails does not stop the others
 	Reports     Reports       // what daily figures it gives; zero: none
 	Version     string        // of the API that is asked for; empty where it has none
 }

@@ -120,7 +120,7 @@ func (k *known) doing(now time.Time) string {
 
 func waitWords(w live.Wait, now time.Time) string {
 	s := map[observe.WaitReason]string{
-		observe.WaitQuota: "waits for its quota", observe.WaitServer: "waits because the platform asked for it", observe.WaitCircuit: "the platform does not answer",
+		observe.WaitQuota: "waits for its quota", observe.WaitServer: "waits because the platform asked for it", observe.WaitCircuit: "the platform does not answer", observe.WaitReport: "the platform prepares a report",
 		observe.WaitWorker: "waits for other connections of this process", observe.WaitBusy: "somebody else syncs it",
 	}[w.Reason]
 	if w.Until.After(now) {

@@ -1,0 +1,123 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"adsync/internal/ads"
+	"adsync/internal/observe"
+	"adsync/internal/platform"
+	"adsync/internal/store"
+)
+
+// accounts brings all ad accounts up to date, several side by side. One that is refused, or whose data cannot be read, is kept as a failure, and the
+// others go on; what would meet all of them ends the listing.
+func (r *run) accounts(ctx context.Context) error {
+	group, inner := errgroup.WithContext(ctx)
+	group.SetLimit(r.o.MaxAccounts)
+	n := 0
+	var listed error
+	for acc, err := range r.o.Platform.Accounts(ctx, r.o.API) {
+		if err != nil {
+			listed = err
+			break
+		}
+		if inner.Err() != nil {
+			break
+		}
+		n++
+		group.Go(func() error { return guard(r.note, func() error { return r.account(inner, acc) }) })
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	if listed == nil && n == 0 && ctx.Err() == nil {
+		r.note(observe.Note{Level: observe.Warn, Code: "no_accounts", Message: "the credentials can read no ad account that is wanted", Hint: "check the connection's accounts and the rights that the credentials have"})
+	}
+	return listed
+}
+
+// account brings one account up to date: first what there is in it, then its figures.
+func (r *run) account(ctx context.Context, acc ads.Account) error {
+	err := r.accountSteps(ctx, acc)
+	if err == nil {
+		return r.com.sendWait(op{account: acc.ID, stream: ads.StreamAccounts, accounts: []ads.Account{acc}, resolved: []string{acc.ID}, alone: true})
+	}
+	if ctx.Err() != nil || !aboutAccount(err) {
+		return err
+	}
+	return r.fault(ads.StreamAccounts, acc.ID, acc, err, nil, fmt.Sprintf("account %s: %s", nameOf(acc), err))
+}
+
+func (r *run) accountSteps(ctx context.Context, acc ads.Account) error {
+	for _, s := range r.spec.Streams {
+		if err := r.listStream(ctx, acc, s); err != nil {
+			return err
+		}
+	}
+	if rep, ok := r.o.Platform.(platform.Reporter); ok && len(r.spec.Reports.Levels) > 0 {
+		return r.reports(ctx, rep, acc)
+	}
+	return nil
+}
+
+func nameOf(acc ads.Account) string {
+	if acc.Name == "" {
+		return acc.ID
+	}
+	return acc.ID + " (" + ads.Printable(acc.Name, 80) + ")"
+}
+
+// aboutAccount says that an error is about one account and would not meet the others.
+func aboutAccount(err error) bool {
+	if isInternal(err) {
+		return true
+	}
+	if e, ok := errors.AsType[*ads.Error](err); ok && e.Code == CodeOutage {
+		return false
+	}
+	switch ads.ClassOf(err) {
+	case ads.ClassDenied, ads.ClassPermanent, ads.ClassBadReply, ads.ClassTooLarge, ads.ClassStaleCursor, ads.ClassTransient:
+		return true
+	}
+	return false
+}
+
+// fault keeps a failure of an account or a slice, and the run from being complete.
+func (r *run) fault(stream, entity string, acc ads.Account, err error, m *store.Metrics, why string) error {
+	f := store.Fault{EntityID: entity, Class: ads.ClassOf(err), Message: err.Error()}
+	if e, ok := errors.AsType[*ads.Error](err); ok {
+		f.Code, f.Message, f.Hint, f.RequestID, f.Attempts = e.Code, e.Message, e.Hint, e.RequestID, e.Attempts
+	}
+	key := listingKey(acc.ID, stream)
+	sent := r.com.sendWait(op{account: acc.ID, stream: stream, accounts: []ads.Account{acc}, metrics: m, faults: []store.Fault{f}, alone: true, change: func(st *state) {
+		st.wrong(why)
+		delete(st.Slices, key)
+	}})
+	if sent != nil {
+		return sent
+	}
+	r.emit(observe.RecordFailed{
+		Account: acc.ID, Stream: stream, EntityID: ads.Printable(entity, 80), Class: f.Class, Code: f.Code, Message: f.Message, Hint: f.Hint, RequestID: f.RequestID, Attempts: f.Attempts,
+	})
+	return nil
+}
+
+// pause waits for a report that the platform prepares.
+func (r *run) pause(ctx context.Context, acc ads.Account, d time.Duration, message string) error {
+	begin := time.Now()
+	r.emit(observe.WaitStarted{Reason: observe.WaitReport, Bucket: nameOf(acc), Until: begin.Add(d), Note: message})
+	defer func() { r.emit(observe.WaitEnded{Reason: observe.WaitReport, Waited: time.Since(begin)}) }()
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
