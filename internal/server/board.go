@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -33,7 +34,13 @@ func (b *board) read(ctx context.Context, st store.Store) ([]store.ConnectionSta
 		return b.status, nil
 	}
 	b.mu.Unlock()
-	done := b.flight.DoChan("status", func() (any, error) {
+	done := b.flight.DoChan("status", func() (out any, err error) {
+		// A panic in there would end the process: nobody can catch what runs on its own.
+		defer func() {
+			if recover() != nil {
+				out, err = nil, errors.New("internal error while the database was read")
+			}
+		}()
 		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), queryTimeout)
 		defer cancel()
 		got, err := st.Status(limited)
