@@ -210,6 +210,9 @@ func (s *Service) run(ctx context.Context, c *conn, cfg config.Connection, t que
 		api.Forgive()
 	}
 	trigger := t.Trigger
+	if todo.asked { // somebody joined a job that the calendar had made
+		trigger = store.TriggerManual
+	}
 	if t.Retry { // whoever asked: it is no sync
 		trigger = store.TriggerRetry
 	}
