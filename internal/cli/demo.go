@@ -19,7 +19,7 @@ import (
 )
 
 type demoCmd struct {
-	Keep bool `name:"keep" help:"Leave the simulator running until Ctrl-C."`
+	Keep bool `name:"keep" help:"Leave the simulator and the dashboard running until Ctrl-C."`
 }
 
 // The demo's world: three clients with a quota scaled so that a minute takes three seconds. 110 requests at 25 in any three seconds need four
@@ -86,20 +86,34 @@ func (c *demoCmd) Run(a *app) error {
 			return err
 		}
 	}
-	if c.Keep {
-		if !a.JSON && !a.Quiet {
-			a.stdout.printf("\nThe simulator stays on %s (%s/__stats) until Ctrl-C; `adsync sync --config %s` works meanwhile.\n", base, base, file)
-		}
-		select {
-		case <-a.ctx.Done():
-			why := context.Cause(a.ctx)
-			return &failure{kind: report.KindOf(why), why: "the simulator was " + why.Error()}
-		case err := <-served:
-			served <- nil
-			return fmt.Errorf("the simulator ended: %w", err)
-		}
+	if !c.Keep {
+		return nil
 	}
-	return nil
+	web, err := demoListener(a.ctx)
+	if err != nil {
+		return err
+	}
+	defer web.Close()
+	if !a.JSON && !a.Quiet {
+		a.stdout.printf("\nThe dashboard is on http://%s, the simulator stays on %s (%s/__stats): until Ctrl-C, all are synced once a minute.\n", web.Addr(), base, base)
+	}
+	return (&serveCmd{Workers: demoWorkers}).serve(a, cfg, web)
+}
+
+// demoWorkers are requests in flight at once.
+const demoWorkers = 64
+
+// demoListener listens where `adsync serve` does, or on another port where that one is taken.
+func demoListener(ctx context.Context) (net.Listener, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:8080")
+	if err != nil {
+		l, err = lc.Listen(ctx, "tcp", "127.0.0.1:0")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the dashboard needs a free port on loopback: %w", err)
+	}
+	return l, nil
 }
 
 // writeDemo writes a configuration and the password that it refers to, and gives the configuration's name.
@@ -117,7 +131,7 @@ func writeDemo(base string) (string, error) {
 	}
 	var y strings.Builder
 	fmt.Fprintf(&y, "# Written by `adsync demo`, anew each time.\ndatabase: %s\n", quote("sqlite:"+path))
-	fmt.Fprintf(&y, "defaults:\n  quota: %d/%s\n  timeout: %s\nclients:\n", demoQuota, demoWindow, demoTimeout)
+	fmt.Fprintf(&y, "defaults:\n  quota: %d/%s\n  timeout: %s\n  schedule: every 1m\nclients:\n", demoQuota, demoWindow, demoTimeout)
 	for _, id := range demoClients {
 		fmt.Fprintf(&y, "  - id: %s\n    connections:\n      - platform: adplatform\n        url: %s\n        credentials:\n          email: %s\n          password: file:password\n",
 			id, base, simulator.DefaultEmail)

@@ -64,6 +64,11 @@ func (c *serveCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	return c.serve(a, cfg, listener)
+}
+
+// serve works until it is told to stop, which is its error then. listener may be nil.
+func (c *serveCmd) serve(a *app, cfg *config.Config, listener net.Listener) error {
 	st, err := a.ready(cfg.Database, c.Migrate)
 	if err != nil {
 		return err
