@@ -11,7 +11,9 @@ import (
 // clumsy is a database whose code panics, with a value that holds a secret.
 type clumsy struct{ store.Store }
 
-func (clumsy) Status(context.Context) ([]store.ConnectionStatus, error) { panic("no place for hunter2") }
+func (clumsy) Status(context.Context) ([]store.ConnectionStatus, error) {
+	panic("no place for hunter2")
+}
 
 func TestPanicOfTheDatabaseIsAnError(t *testing.T) {
 	var b board
