@@ -48,7 +48,7 @@ var may = map[string][]string{
 	"internal/service": {
 		"internal/ads", "internal/apiclient", "internal/config", "internal/connect", "internal/engine", "internal/observe", "internal/platform", "internal/queue", "internal/store",
 	},
-	"internal/server": {"internal/ads", "internal/live", "internal/metrics", "internal/observe", "internal/queue", "internal/report", "internal/secret", "internal/service", "internal/store"},
+	"internal/server": {"internal/ads", "internal/config", "internal/live", "internal/metrics", "internal/observe", "internal/queue", "internal/report", "internal/secret", "internal/service", "internal/store"},
 
 	"internal/cli":   {"*"},
 	"cmd/adsync":     {"internal/cli"},

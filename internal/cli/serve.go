@@ -30,7 +30,7 @@ import (
 
 type serveCmd struct {
 	Workers int    `name:"workers" default:"512" placeholder:"N" help:"Requests that this process has in flight at once, at most; what waits for a quota takes none (default ${default})."`
-	Listen  string `name:"listen" default:"127.0.0.1:8080" placeholder:"ADDR" help:"Where the health pages and the API are served (default ${default})."`
+	Listen  string `name:"listen" placeholder:"ADDR" help:"Where the dashboard, the health pages and the API are served (default: web.listen of the configuration, else 127.0.0.1:8080)."`
 	NoWeb   bool   `name:"no-web" help:"Serve nothing over HTTP."`
 	Migrate bool   `name:"migrate" help:"Bring a PostgreSQL database's schema up to date first."`
 }
@@ -52,17 +52,19 @@ func (c *serveCmd) Run(a *app) error {
 	if c.Workers < 1 {
 		return usagef("Give a number such as 512.", "--workers %d is less than one", c.Workers)
 	}
-	var listener net.Listener
-	if !c.NoWeb {
-		var err error
-		if listener, err = listenLocal(a.ctx, c.Listen); err != nil {
-			return err
-		}
-		defer listener.Close()
-	}
 	cfg, err := a.load(false)
 	if err != nil {
 		return err
+	}
+	var listener net.Listener
+	if !c.NoWeb {
+		if c.Listen != "" {
+			cfg.Web.Listen = c.Listen
+		}
+		if listener, err = listen(a.ctx, cfg.Web, a.Strict || cfg.Environment == config.Production); err != nil {
+			return err
+		}
+		defer listener.Close()
 	}
 	return c.serve(a, cfg, listener)
 }
@@ -129,7 +131,7 @@ func (c *serveCmd) serve(a *app, cfg *config.Config, listener net.Listener) erro
 	defer loops.Wait()
 	defer cancel(nil)
 	if listener != nil {
-		web := server.New(server.Options{Service: svc, Store: st, Metrics: meter.Handler(), Live: &progress, Log: a.log()})
+		web := server.New(server.Options{Service: svc, Store: st, Metrics: meter.Handler(), Live: &progress, Log: a.log(), Web: cfg.Web})
 		loops.Go(func() {
 			if err := web.Serve(ctx, listener); err != nil {
 				cancel(fmt.Errorf("the web server ended: %w", err))
@@ -210,18 +212,20 @@ func queueError(err error) error {
 	return e
 }
 
-// listenLocal listens, on this machine only.
-func listenLocal(ctx context.Context, addr string) (net.Listener, error) {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return nil, usagef("Write 127.0.0.1:8080.", "--listen %s is no address", ads.Printable(addr, 100))
+// listen listens where the configuration says: beyond this machine only with a login, and where all is strict never without one.
+func listen(ctx context.Context, w config.Web, strict bool) (net.Listener, error) {
+	if _, _, err := net.SplitHostPort(w.Listen); err != nil {
+		return nil, usagef("Write 127.0.0.1:8080.", "--listen %s is no address", ads.Printable(w.Listen, 100))
 	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return nil, usagef("Write 127.0.0.1:8080, and put a proxy with a login before it.", "--listen %s can be reached from other machines", ads.Printable(addr, 100))
+	if err := w.Guarded(); err != nil {
+		return nil, usagef("Give the configuration a web: with a password: (and a token: for programs), or listen on 127.0.0.1:8080.", "--listen %s", err)
 	}
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if strict && w.Password.Empty() && w.Token.Empty() {
+		return nil, usagef("Give the configuration a web: with a password:, or start with --no-web.", "the dashboard has no login, which --strict and production refuse")
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", w.Listen)
 	if err != nil {
-		return nil, usagef("Name another address with --listen, or give --no-web.", "cannot listen on %s: %s", ads.Printable(addr, 100), err)
+		return nil, usagef("Name another address with --listen, or give --no-web.", "cannot listen on %s: %s", ads.Printable(w.Listen, 100), err)
 	}
 	return l, nil
 }

@@ -11,6 +11,7 @@ import (
 // Config is everything that a command needs to know about what to sync and where to.
 type Config struct {
 	Database    Database
+	Web         Web
 	Connections []Connection // in the order of the file; never empty
 	Environment string       // of the file: "production", …; empty where it does not say
 	Source      string       // the configuration file as it was named, or "environment"

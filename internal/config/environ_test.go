@@ -50,6 +50,7 @@ USE_MOCK_DB=false
 		t.Fatal(err)
 	}
 	want := &Config{
+		Web:      Web{Listen: DefaultListen},
 		Database: Database{Engine: Postgres, DSN: secret.New("postgres://postgres:p%40ss%2Fw%3Ard%3F%23%25@localhost:5432/mixoads"), Display: "postgres://postgres@localhost:5432/mixoads"},
 		Connections: []Connection{{
 			Ref: ads.Ref{ClientID: "default", Connection: "adplatform"}, Platform: AdPlatform, URL: "http://localhost:3001",

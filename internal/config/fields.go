@@ -120,6 +120,10 @@ var (
 			Help: "How the stores that `vault:`, `aws:` and `gcp:` name are reached, where their own variables do not say it.",
 		}, structure("settings of the stores of secrets"), nil),
 		field(Field{
+			Name: "web",
+			Help: "Where the dashboard of `adsync serve` is, and what it takes to look at it.",
+		}, structure("settings of the dashboard"), nil),
+		field(Field{
 			Name: "defaults",
 			Help: "Any setting of a connection, for all connections that do not say otherwise themselves.",
 		}, structure("settings of a connection"), nil),

@@ -83,6 +83,7 @@ func TestWholeFile(t *testing.T) {
 	third.URL, third.Email, third.Password, third.CredentialSource = "http://[::1]:3001", secret.New("c@example.com"), secret.New("it's ${literal} and $5"), "adsync.yaml line 37"
 	third.XClientID, third.SendXClientID, third.Quota = "0042", true, second.Quota
 	want := &Config{
+		Web: Web{Listen: DefaultListen},
 		Database: Database{
 			Engine: Postgres, DSN: secret.New("postgres://adsync:p%40ss@db.example.com:5432/ads?sslmode=require&search_path=marketing"),
 			Display: "postgres://adsync@db.example.com:5432/ads?search_path=marketing&sslmode=require",

@@ -33,6 +33,7 @@ func (l *loader) fromFile(name string, src []byte) {
 	root := l.keys(doc, "", keysBelow(rootFields, ""), false)
 	l.stores(root["secrets"])
 	l.database(root["database"], start)
+	l.web(root["web"])
 	l.environment(root["environment"])
 
 	var all []Field
@@ -93,7 +94,7 @@ func (l *loader) cureKey(key string, known []string) string {
 		return "it belongs under credentials:"
 	case key == "platform" || key == "name":
 		return "it belongs to each connection"
-	case key == "database" || key == "defaults" || key == "clients" || key == "environment" || key == "secrets":
+	case key == "database" || key == "defaults" || key == "clients" || key == "environment" || key == "secrets" || key == "web":
 		return "it belongs to the top of the file, without blanks in front"
 	}
 	if n := nearest(key, known); n != "" {

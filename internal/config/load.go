@@ -54,6 +54,7 @@ func Load(o Options) (*Config, error) {
 		l.fromFile(name, src)
 	case name == "":
 		l.cfg.Source = environmentName
+		l.cfg.Web.Listen = DefaultListen
 		l.fromEnvironment()
 	}
 	l.cfg.resolvers["file"] = l.files

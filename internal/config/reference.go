@@ -15,6 +15,8 @@ func Reference() []byte {
 	table(&b, rootFields)
 	b.WriteString("\n### Stores of secrets\n\nBelow `secrets:`; none of it is needed where the stores' own variables say it. [secrets.md](secrets.md) has an example for each store.\n\n")
 	table(&b, secretFields)
+	b.WriteString("\n### The dashboard\n\nBelow `web:`.\n\n")
+	table(&b, webFields)
 	b.WriteString("\n### A client\n\n")
 	table(&b, clientFields)
 	b.WriteString("\n### A connection\n\n")

@@ -21,9 +21,12 @@ const resolvesAtOnce = 16
 // While it runs nobody else may use c.
 func (c *Config) Resolve(ctx context.Context) error {
 	return c.resolve(ctx, c.late, time.Time{}, func(l *lateSecret, v any) {
-		if l.connection == ofDatabase {
+		switch l.connection {
+		case ofDatabase:
 			c.Database = v.(Database)
-		} else {
+		case ofWeb:
+			c.Web.set(l.field.Name, v)
+		default:
 			l.field.set(&c.Connections[l.connection], v)
 		}
 	})

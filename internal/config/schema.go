@@ -41,6 +41,10 @@ func schema(platforms []PlatformOptions) []byte {
 	stores["type"] = []any{"object", "null"}
 	stores["description"] = byName(rootFields, "secrets").Help
 	properties["secrets"] = stores
+	web := objectSchema(webFields)
+	web["type"] = []any{"object", "null"}
+	web["description"] = byName(rootFields, "web").Help
+	properties["web"] = web
 	properties["clients"] = object{
 		"description": byName(rootFields, "clients").Help, "type": "array", "minItems": 1, "items": object{"$ref": "#/$defs/client"},
 	}

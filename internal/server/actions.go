@@ -33,7 +33,7 @@ func (s *Server) action(do func(context.Context, url.Values) (string, error)) ht
 			plain(w, http.StatusBadRequest, "the form cannot be read")
 			return
 		}
-		if !s.checkCSRF(r) {
+		if !s.access.checkCSRF(r) {
 			s.show(w, r, http.StatusForbidden, "trouble", page{Title: "Not done", Body: trouble{"This form is too old.", "", "Load the page again and repeat it."}})
 			return
 		}

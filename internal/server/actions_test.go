@@ -1,6 +1,7 @@
 package server
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -14,9 +15,22 @@ import (
 // post sends a form as a browser does, and gives the page that it leads to.
 func (b *bed) post(path string, form url.Values, origin string) (int, string) {
 	b.t.Helper()
+	if form.Get("csrf") == "" {
+		cookie := random()
+		form.Set("csrf", formOf(cookie))
+		return b.postWith(path, form, origin, &http.Cookie{Name: formCookie, Value: cookie})
+	}
+	return b.postWith(path, form, origin, nil)
+}
+
+func (b *bed) postWith(path string, form url.Values, origin string, cookie *http.Cookie) (int, string) {
+	b.t.Helper()
 	req, err := http.NewRequestWithContext(b.t.Context(), http.MethodPost, b.url+path, strings.NewReader(form.Encode()))
 	must(b.t, err)
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if cookie != nil {
+		req.AddCookie(cookie)
+	}
 	if origin != "" {
 		req.Header.Set("Origin", origin)
 		req.Header.Set("Sec-Fetch-Site", "cross-site")
@@ -43,7 +57,7 @@ func TestActions(t *testing.T) {
 	b.sync("globex", ads.Partial, now, nil, ads.Problem{EntityID: "3", Message: "m"})
 	acme := url.Values{"client": {"acme"}, "connection": {"adplatform"}, "back": {"/c/acme/adplatform"}}
 	for _, want := range []string{"asked", "going"} {
-		if code, to := b.post("/actions/sync", acme, ""); code != http.StatusSeeOther || to != "/c/acme/adplatform?done="+want {
+		if code, to := b.post("/actions/sync", maps.Clone(acme), ""); code != http.StatusSeeOther || to != "/c/acme/adplatform?done="+want {
 			t.Errorf("sync: %d %s, want %s", code, to, want)
 		}
 	}
@@ -57,10 +71,10 @@ func TestActions(t *testing.T) {
 	if code, to := b.post("/actions/retry", url.Values{"class": {"transient"}}, ""); code != http.StatusSeeOther || to != "/?done=nothing" {
 		t.Errorf("retry of nothing: %d %s", code, to)
 	}
-	if code, _ := b.post("/actions/drop", acme, "https://elsewhere.example"); code != http.StatusForbidden || b.open() != 3 {
+	if code, _ := b.post("/actions/drop", maps.Clone(acme), "https://elsewhere.example"); code != http.StatusForbidden || b.open() != 3 {
 		t.Errorf("another site's form: %d, %d left", code, b.open())
 	}
-	if code, to := b.post("/actions/drop", acme, ""); code != http.StatusSeeOther || !strings.HasSuffix(to, "done=dropped") || b.open() != 1 {
+	if code, to := b.post("/actions/drop", maps.Clone(acme), ""); code != http.StatusSeeOther || !strings.HasSuffix(to, "done=dropped") || b.open() != 1 {
 		t.Errorf("drop: %d %s, %d left", code, to, b.open())
 	}
 }

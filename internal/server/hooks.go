@@ -1,7 +1,6 @@
 package server
 
 import (
-	"net/http"
 	"time"
 
 	"adsync/internal/report"
@@ -15,9 +14,3 @@ func explain(err error) report.Explanation {
 	}
 	return x
 }
-
-// csrf is what a form has to carry.
-func (s *Server) csrf(*http.Request) string { return "" }
-
-// checkCSRF says whether a form may have come from a page of this server. Forms that a browser sends for another site are refused before.
-func (s *Server) checkCSRF(*http.Request) bool { return true }

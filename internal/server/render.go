@@ -57,15 +57,17 @@ type page struct {
 	Title string
 	Nav   string
 	CSRF  string
-	Note  string // what became of an action
-	Now   time.Time
-	Body  any
+	// LoggedIn: there is a session that can be ended.
+	LoggedIn bool
+	Note     string // what became of an action
+	Now      time.Time
+	Body     any
 }
 
 // show renders a page in whole before its first byte goes out: nobody sees half of one.
 func (s *Server) show(w http.ResponseWriter, r *http.Request, code int, name string, p page) {
 	var b bytes.Buffer
-	p.CSRF = s.csrf(r)
+	p.CSRF, p.LoggedIn = s.access.csrf(w, r), s.access.session(r) != nil
 	if p.Now.IsZero() {
 		p.Now = time.Now()
 	}

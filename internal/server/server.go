@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"adsync/internal/ads"
+	"adsync/internal/config"
 	"adsync/internal/live"
 	"adsync/internal/report"
 	"adsync/internal/service"
@@ -26,11 +27,13 @@ type Options struct {
 	Metrics http.Handler // nil: none
 	Live    *live.Board  // nil: the runs of this process are not followed
 	Log     *slog.Logger
+	Web     config.Web // who may look
 }
 
 // Server answers requests. Make one with New.
 type Server struct {
 	o       Options
+	access  *access
 	board   board
 	viewers viewers
 	ending  chan struct{} // closed when Serve ends: streams would keep it open
@@ -46,7 +49,9 @@ const (
 )
 
 // New is a server of a service.
-func New(o Options) *Server { return &Server{o: o, ending: make(chan struct{})} }
+func New(o Options) *Server {
+	return &Server{o: o, access: newAccess(o.Web), ending: make(chan struct{})}
+}
 
 // Handler has all pages.
 func (s *Server) Handler() http.Handler {
@@ -59,7 +64,8 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /api/v1/status", s.status)
 	mux.HandleFunc("POST /api/v1/sync", s.sync)
 	s.pages(mux)
-	return limitBody(http.NewCrossOriginProtection().Handler(mux))
+	s.loginPages(mux)
+	return limitBody(http.NewCrossOriginProtection().Handler(s.access.guard(mux)))
 }
 
 // Serve answers on l until ctx ends.
