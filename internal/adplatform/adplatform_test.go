@@ -384,6 +384,19 @@ func FuzzClassify(f *testing.F) {
 	})
 }
 
+// A record that was kept with a failure, as the database gives it back.
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte(`{"id":"a","name":"\ud83c\udfaf","budget":1.5,"created_at":"2024-12-11T10:30:00.000Z"}`))
+	f.Add([]byte(`{"id":1,"ID":"b","budget":1e400}`))
+	f.Add([]byte(`null`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		rec := New(Options{Account: "acme"}).Decode(platform.Task{}, raw)
+		if rec.Problem == nil && (rec.ID == "" || strings.ContainsRune(rec.ID+rec.Name+rec.PlatformStatus, 0)) {
+			t.Fatalf("%+v", rec)
+		}
+	})
+}
+
 func BenchmarkParsePage(b *testing.B) {
 	var rows []string
 	for i := range 500 {

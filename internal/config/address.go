@@ -160,7 +160,7 @@ func parseSQLite(path string) (Database, *fault) {
 		if !strings.HasPrefix(rest, "/") {
 			return Database{}, faultf("write sqlite:PATH, or sqlite:///PATH for an absolute one", "has two slashes behind sqlite:, so that its first folder reads as a host")
 		}
-		path = rest
+		path = "/" + strings.TrimLeft(rest, "/") // more of them say nothing more
 	}
 	if driveForm.MatchString(path) {
 		path = path[1:]

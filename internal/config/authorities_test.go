@@ -101,3 +101,15 @@ func TestAuthoritiesThatOthersCanChange(t *testing.T) {
 		t.Error("strict takes it")
 	}
 }
+
+// A file of authorities is refused, or every one of its certificates can be used.
+func FuzzAuthorities(f *testing.F) {
+	f.Add([]byte("-----BEGIN CERTIFICATE-----\nYzRuNHJ5\n-----END CERTIFICATE-----\n"))
+	f.Add([]byte("-----BEGIN PRIVATE KEY-----\nYzRuNHJ5\n-----END PRIVATE KEY-----\n"))
+	f.Add([]byte(nil))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if wrongAuthorities(data) == "" && !x509.NewCertPool().AppendCertsFromPEM(data) {
+			t.Error("it is taken, and holds nothing that can be used")
+		}
+	})
+}

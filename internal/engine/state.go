@@ -48,6 +48,15 @@ func loadState(run store.Run) (*state, error) {
 			return nil, fmt.Errorf("the state of run %s is of version %d, this binary knows %d: sync with --fresh", run.ID, st.Version, stateVersion)
 		}
 	}
+	if st.Listings == nil {
+		st.Listings = map[string]*listing{}
+	}
+	for key, l := range st.Listings {
+		if l == nil {
+			account, stream := splitListingKey(key)
+			return nil, fmt.Errorf("the state of run %s has lost the place in %s of %s: sync with --fresh", run.ID, ads.Printable(stream, 40), ads.Printable(account, 40))
+		}
+	}
 	f := run.Figures
 	st.Earlier = ads.Figures{Requests: f.Requests, Throttled: f.Throttled, Retries: f.Retries, Waited: f.Waited}
 	return st, nil
