@@ -140,12 +140,15 @@ func (s Status) Serving(workers []store.Worker, schedule func(ads.Ref) (text str
 	return s
 }
 
+// parkedFrom is the wait from which on a connection that runs counts as parked.
+const parkedFrom = 2 * time.Minute
+
 func stateOf(k store.ConnectionStatus, now time.Time) State {
 	switch {
+	case k.Running && k.Wait.Until.Sub(now) <= parkedFrom:
+		return StateRunning // with the wait as a note: whoever runs it holds on to it
 	case k.Wait.Until.After(now):
 		return StateParked
-	case k.Running:
-		return StateRunning
 	case k.Last == nil:
 		return StateNever
 	}
@@ -216,6 +219,9 @@ func (c ConnectionStatus) note(now time.Time) string {
 		s = fmt.Sprintf("until %s (%s more): %s", clock(c.until, now), wait(c.until.Sub(now)), *cmp.Or(c.ParkedReason, new(string)))
 	case StateRunning:
 		s = fmt.Sprintf("by %s, since %s (%s)", *cmp.Or(c.Holder, new(string)), clock(c.since, now), ago(c.since, now))
+		if c.until.After(now) {
+			s += fmt.Sprintf("; waits %s more: %s", wait(c.until.Sub(now)), *cmp.Or(c.ParkedReason, new(string)))
+		}
 	case StateNever:
 		s = "never synced"
 	case StateStopped:

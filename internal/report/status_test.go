@@ -19,6 +19,8 @@ func TestStatus(t *testing.T) {
 	known := []store.ConnectionStatus{
 		{Ref: ref("a-fresh"), Last: run(ads.Complete, ""), LastComplete: noon.Add(-50 * time.Minute), Campaigns: 1234},
 		{Ref: ref("b-running"), Last: run("", ""), Running: true, Holder: "pid 7 on host", Since: noon.Add(-time.Minute)},
+		{Ref: ref("b-waiting"), Last: run("", ""), Running: true, Holder: "pid 1", Since: noon.Add(-time.Minute), Wait: store.Wait{Reason: "quota of acme", Until: noon.Add(50 * time.Second)}},
+		{Ref: ref("b-parked"), Last: run("", ""), Running: true, Holder: "pid 1", Since: noon.Add(-time.Minute), Wait: store.Wait{Reason: "quota of acme", Until: noon.Add(5 * time.Minute)}},
 		{Ref: ref("c-parked"), Last: run(ads.Interrupted, ""), Wait: store.Wait{Reason: "daily quota", Until: noon.Add(2 * time.Hour)}},
 		{Ref: ref("d-failed"), Last: run(ads.Failed, "credentials refused\nsee"), OpenFailures: 3},
 		{Ref: ref("e-dead"), Last: run("", "")},
@@ -27,7 +29,7 @@ func TestStatus(t *testing.T) {
 	}
 	doc := NewStatus("sqlite:x.db", known, []ads.Ref{ref("a-fresh"), ref("z-new")}, noon)
 	want := map[string]State{
-		"a-fresh": StateFresh, "b-running": StateRunning, "c-parked": StateParked, "d-failed": StateFailed, "e-dead": StateStopped, "f-waited": StateStopped,
+		"b-waiting": StateRunning, "b-parked": StateParked, "a-fresh": StateFresh, "b-running": StateRunning, "c-parked": StateParked, "d-failed": StateFailed, "e-dead": StateStopped, "f-waited": StateStopped,
 		"g-partial": StatePartial, "z-new": StateNever,
 	}
 	if len(doc.Connections) != len(want) {
