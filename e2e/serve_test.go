@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -57,18 +56,6 @@ func newFleet(t *testing.T, p *platform, database string) *fleet {
 	return &fleet{bed: newBed(t, p), p: p, database: database, program: quick}
 }
 
-// onBoth runs a test on either database.
-func onBoth(t *testing.T, fn func(t *testing.T, database string)) {
-	t.Run("sqlite", func(t *testing.T) {
-		t.Parallel()
-		fn(t, "sqlite:adsync.db")
-	})
-	t.Run("postgres", func(t *testing.T) {
-		t.Parallel()
-		fn(t, pgtest.New(t))
-	})
-}
-
 // client is one connection of the configuration. Empty fields: the platform's own, without a quota, once a day.
 type client struct {
 	id, quota, schedule, url, password, more string
@@ -111,11 +98,11 @@ func or(s, other string) string {
 
 // server is one process of the service.
 type server struct {
-	f      *fleet
-	cmd    *exec.Cmd
-	log    *logged
-	url    string
-	done   chan struct{}
+	f    *fleet
+	cmd  *exec.Cmd
+	log  *logged
+	url  string
+	done chan struct{}
 }
 
 // logged is what a process prints, as it comes.
@@ -340,13 +327,6 @@ func (f *fleet) count(query string, args ...any) int {
 	return n
 }
 
-func (f *fleet) exec(query string, args ...any) {
-	f.t.Helper()
-	if _, err := f.rows().ExecContext(context.Background(), query, args...); err != nil {
-		f.t.Fatalf("%s: %v", query, err)
-	}
-}
-
 // complete counts connections whose newest run is complete.
 func (f *fleet) complete() int {
 	return f.count("SELECT count(DISTINCT client_id) FROM runs WHERE outcome = 'complete'")
@@ -463,44 +443,6 @@ func (p *platform) twice() (n int64) {
 		n += k - 1
 	}
 	return n
-}
-
-// status is the contract's document, as far as tests look at it.
-type status struct {
-	Connections []connStatus `json:"connections"`
-	Workers     []struct {
-		Name  string `json:"name"`
-		Alive bool   `json:"alive"`
-	} `json:"workers"`
-}
-
-type connStatus struct {
-	Client       string  `json:"client"`
-	State        string  `json:"state"`
-	ParkedUntil  *string `json:"parked_until"`
-	ParkedReason *string `json:"parked_reason"`
-	Holder       *string `json:"holder"`
-	OpenFailures int64   `json:"open_failures"`
-	LastRun      *struct {
-		ID       string `json:"id"`
-		Outcome  string `json:"outcome"`
-		Requests int64  `json:"requests"`
-	} `json:"last_run"`
-}
-
-// status asks for what `adsync status --json` says of a connection.
-func (f *fleet) status(client string) connStatus {
-	f.t.Helper()
-	code, out, errs := f.run("status", "--json")
-	var s status
-	if err := json.Unmarshal([]byte(out), &s); err != nil || code != 0 {
-		f.t.Fatalf("status: exit %d, %v\n%s%s", code, err, out, errs)
-	}
-	i := slices.IndexFunc(s.Connections, func(c connStatus) bool { return c.Client == client })
-	if i < 0 {
-		f.t.Fatalf("no %s in\n%s", client, out)
-	}
-	return s.Connections[i]
 }
 
 // now is the database's clock.

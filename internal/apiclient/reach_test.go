@@ -75,7 +75,7 @@ func TestOtherOriginAndSeal(t *testing.T) {
 		m := hmac.New(sha256.New, []byte("app-1"))
 		m.Write([]byte("tok-1"))
 		if r.Header.Get("Authorization") != "Bearer tok-1" || r.URL.Query().Get("proof") != hex.EncodeToString(m.Sum(nil)) {
-			http.Error(w, "not signed: "+r.Header.Get("Authorization")+" app-1", 403)
+			http.Error(w, "not signed: "+r.Header.Get("Authorization")+" app-1", http.StatusForbidden)
 			return
 		}
 		_, _ = w.Write([]byte("{}"))

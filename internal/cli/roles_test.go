@@ -99,8 +99,11 @@ func TestSuperuser(t *testing.T) {
 	dsn := pgtest.New(t)
 	env := environ(t, api, "DATABASE_URL="+dsn)
 	const warning = "database: the user adsync is a superuser"
-	for _, cmd := range []string{"check", "sync", "serve"} {
-		r := run(t, within(t), env, cmd, "--strict", "--migrate")
+	if r := run(t, within(t), env, "serve", "--strict", "--listen", "127.0.0.1:0"); r.code != 2 || !strings.Contains(r.stderr, "the dashboard has no login") {
+		t.Errorf("a dashboard without a login: exit %d\n%s", r.code, r.stderr)
+	}
+	for _, cmd := range [][]string{{"check"}, {"sync"}, {"serve", "--no-web"}} {
+		r := run(t, within(t), env, append(cmd, "--strict", "--migrate")...)
 		if r.code != 2 || !strings.Contains(r.stdout+r.stderr, warning) || !strings.Contains(r.stdout+r.stderr, "deploy/postgres/roles.sql") {
 			t.Errorf("%s: exit %d\n%s%s", cmd, r.code, r.stdout, r.stderr)
 		}
