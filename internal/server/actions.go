@@ -48,6 +48,8 @@ func (s *Server) action(do func(context.Context, url.Values) (string, error)) ht
 			s.failed(w, r, err)
 			return
 		}
+		s.o.Log.Info("asked for on the dashboard", "action", strings.TrimPrefix(r.URL.Path, "/actions/"), "result", done, "from", callerOf(r),
+			"client", shown(r.PostForm.Get("client")), "connection", shown(r.PostForm.Get("connection")), "class", shown(r.PostForm.Get("class")))
 		s.board.stale()
 		to := back(r.PostForm.Get("back"))
 		to.RawQuery = with(to.Query(), "done", done).Encode()
