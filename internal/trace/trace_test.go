@@ -185,7 +185,7 @@ func TestRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sum := syncOnce(t, obs, []quota.Limit{{N: 12, Window: 1500 * time.Millisecond}}, "status:endpoint=list,on=2,times=1,code=503", "status:endpoint=sync,on=1,times=1,code=422")
+	sum := syncOnce(t, obs, []quota.Limit{{N: 12, Window: 5 * time.Second}}, "status:endpoint=list,on=2,times=1,code=503", "status:endpoint=sync,on=1,times=1,code=422")
 	if sum.Outcome != ads.Partial {
 		t.Fatal(sum.Outcome, sum.Err)
 	}
