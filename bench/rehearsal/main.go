@@ -3,6 +3,7 @@
 // process's work is taken over.
 //
 //	go run ./bench/rehearsal -clients 1000 -quota 10/4s -campaigns 30 -processes 1,2,4
+//	go run ./bench/rehearsal -isolation -clients 1000 -quota 10/15s
 package main
 
 import (
@@ -35,7 +36,8 @@ type options struct {
 	quota                          quota.Limit
 	latency                        time.Duration
 	processes                      []int
-	kill, keep                     bool
+	kill, keep, isolation          bool
+	pairs                          int
 	within                         time.Duration
 }
 
@@ -50,6 +52,8 @@ func main() {
 	flag.DurationVar(&o.latency, "latency", 100*time.Millisecond, "of one per-campaign sync")
 	flag.BoolVar(&o.kill, "kill", true, "kill one of two processes in the middle, as a part of its own")
 	flag.BoolVar(&o.keep, "keep", false, "keep the working directory")
+	flag.BoolVar(&o.isolation, "isolation", false, "instead: how much ten clients that hang, ten that are refused, ten that answer garbage and a huge one hold up the others")
+	flag.IntVar(&o.pairs, "pairs", 1, "with -isolation: pairs of runs, without the sick ones and with them")
 	flag.DurationVar(&o.within, "within", 15*time.Minute, "give up on a part after this")
 	flag.Parse()
 	var err error
@@ -108,6 +112,9 @@ func run(o options) error {
 	requests := (o.campaigns+o.page-1)/o.page + o.campaigns
 	least := time.Duration((requests-1)/o.quota.N) * o.quota.Window
 	fmt.Printf("%d clients of %d campaigns, %s each: %d requests a client, %s at the least\n\n", o.clients, o.campaigns, o.quota, requests, least)
+	if o.isolation {
+		return s.isolation(ctx)
+	}
 	fmt.Printf("%-10s %9s %9s %9s %9s %10s %6s %9s %9s %9s\n", "processes", "whole s", "median s", "worst s", "of least", "worst/med", "429s", "in window", "peak MiB", "cpu s")
 	for _, n := range o.processes {
 		if err := s.fleet(ctx, n, requests, least); err != nil {
@@ -131,29 +138,36 @@ func run(o options) error {
 
 // simulate starts the platform anew.
 func (s *stage) simulate() (stop func(), err error) {
+	s.url, stop, err = s.simulator("--campaigns", strconv.Itoa(s.o.campaigns), "--quota", s.o.quota.String())
+	return stop, err
+}
+
+// simulator starts a platform without failures but those that args ask for.
+func (s *stage) simulator(args ...string) (url string, stop func(), err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	addr := l.Addr().String()
 	l.Close()
-	s.url = "http://" + addr
-	cmd := exec.Command(s.program, "simulate", "--listen", addr, "--campaigns", strconv.Itoa(s.o.campaigns), "--quota", s.o.quota.String(),
-		"--sync-latency", s.o.latency.String(), "--fail-rate", "0", "--silence-rate", "0", "--quiet")
+	url = "http://" + addr
+	cmd := exec.Command(s.program, append([]string{
+		"simulate", "--listen", addr, "--sync-latency", s.o.latency.String(), "--fail-rate", "0", "--silence-rate", "0", "--quiet",
+	}, args...)...)
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	stop = func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }
 	for range 200 {
-		if r, err := http.Get(s.url + "/health"); err == nil {
+		if r, err := http.Get(url + "/health"); err == nil {
 			r.Body.Close()
-			return stop, nil
+			return url, stop, nil
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
 	stop()
-	return nil, errors.New("the simulator did not start")
+	return "", nil, errors.New("the simulator did not start")
 }
 
 // config writes a configuration of n clients.
