@@ -22,6 +22,7 @@ var may = map[string][]string{
 	"internal/observe":  {"internal/ads"},
 	"internal/platform": {"internal/ads"},
 	"internal/quota":    {"internal/ads", "internal/observe", "internal/platform", "internal/retry"},
+	"internal/tokens":   {"internal/ads", "internal/platform", "internal/secret"},
 
 	"internal/adplatform": {"internal/ads", "internal/platform"},
 	"internal/apiclient":  {"internal/ads", "internal/observe", "internal/platform", "internal/quota", "internal/retry", "internal/secret"},

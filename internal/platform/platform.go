@@ -6,6 +6,7 @@ package platform
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"net/http"
 	"time"
@@ -173,6 +174,32 @@ type Verdict struct {
 
 // Token is a bearer token as the platform gave it.
 type Token struct {
-	Value string
-	Life  time.Duration // from receipt; ≤ 0: unknown
+	Value       string
+	Life        time.Duration // from receipt; ≤ 0: unknown
+	Refresh     string        // what the next one is had with; empty in an answer: the one before still holds
+	RefreshLife time.Duration // from receipt; ≤ 0: unknown, or as before
+	Scope       string        // what it is good for, in the platform's words
+}
+
+// Format hides the values, however a token is printed.
+func (Token) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("***")) }
+
+// The credentials that a Refresher begins with, by their names in the configuration.
+const (
+	CredentialAccessToken  = "access_token"
+	CredentialRefreshToken = "refresh_token"
+)
+
+// Refresher is a Platform whose tokens are had from earlier ones: by a refresh token, or by an exchange of a token that still is good. The first comes
+// from the configuration (CredentialAccessToken, CredentialRefreshToken); those that follow are kept, and beat the configured one that they were made from.
+//
+// A Refresher that is an Authenticator too logs in where it has no earlier token, or one that is refused.
+type Refresher interface {
+	Platform
+	// RefreshRequest describes how current is renewed; one without a method says that it cannot be, or need not be. What else goes into it
+	// (a client's secret) is put in by its Seal. It may name one of the Spec's Origins. The client sends it outside the quota, and repeats it
+	// only where it is Repeatable: one that rotates the refresh token is not.
+	RefreshRequest(current Token) Request
+	// ParseToken reads a good answer to it.
+	ParseToken(Reply) (Token, error)
 }
