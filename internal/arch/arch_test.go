@@ -25,13 +25,13 @@ var may = map[string][]string{
 	"internal/tokens":   {"internal/ads", "internal/platform", "internal/secret"},
 
 	"internal/adplatform": {"internal/ads", "internal/platform"},
-	"internal/apiclient":  {"internal/ads", "internal/observe", "internal/platform", "internal/quota", "internal/retry", "internal/secret"},
+	"internal/apiclient":  {"internal/ads", "internal/observe", "internal/platform", "internal/quota", "internal/retry", "internal/secret", "internal/tokens"},
 	"internal/engine":     {"internal/ads", "internal/observe", "internal/platform", "internal/store"},
 
-	"internal/store":                 {"internal/ads", "internal/quota"},
+	"internal/store":                 {"internal/ads", "internal/quota", "internal/tokens"},
 	"internal/store/internal/common": {"internal/ads", "internal/store"},
-	"internal/store/sqlite":          {"internal/ads", "internal/quota", "internal/secret", "internal/store"},
-	"internal/store/postgres":        {"internal/ads", "internal/quota", "internal/secret", "internal/store"},
+	"internal/store/sqlite":          {"internal/ads", "internal/quota", "internal/secret", "internal/store", "internal/tokens"},
+	"internal/store/postgres":        {"internal/ads", "internal/quota", "internal/secret", "internal/store", "internal/tokens"},
 
 	"internal/config":    {"internal/ads", "internal/quota", "internal/secret"},
 	"internal/vaults":    {"internal/ads", "internal/config", "internal/retry", "internal/secret"},
@@ -42,7 +42,7 @@ var may = map[string][]string{
 	"internal/live":      {"internal/ads", "internal/observe"},
 
 	"internal/connect": {
-		"internal/adplatform", "internal/ads", "internal/apiclient", "internal/config", "internal/engine", "internal/observe", "internal/platform", "internal/quota",
+		"internal/adplatform", "internal/ads", "internal/apiclient", "internal/config", "internal/engine", "internal/observe", "internal/platform", "internal/quota", "internal/tokens",
 	},
 
 	"internal/queue": {"internal/ads", "internal/secret"},

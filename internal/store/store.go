@@ -1,7 +1,7 @@
 // Package store is what the engine asks of a database: to keep records, runs, places reached, locks and quota logs, and to change them
 // together or not at all. Packages sqlite and postgres implement it; package storetest holds both to these comments.
 //
-// It imports ads and quota only.
+// It imports ads, quota and tokens only.
 package store
 
 import (
@@ -11,6 +11,7 @@ import (
 
 	"adsync/internal/ads"
 	"adsync/internal/quota"
+	"adsync/internal/tokens"
 )
 
 // Store is one database. Its methods may be called from many goroutines. Each has a bound on its time of its own, besides ctx. Deadlocks, serialization
@@ -18,6 +19,7 @@ import (
 // ErrFenced, or the context's error.
 type Store interface {
 	quota.Ledger
+	tokens.Ledger
 
 	// Schema says what version the database's schema has and what this binary knows. It changes nothing.
 	Schema(ctx context.Context) (Schema, error)
@@ -293,6 +295,8 @@ type ConnectionStatus struct {
 	Wait         Wait
 	Campaigns    int64 // rows not marked as removed
 	OpenFailures int64
+	TokenEnd     time.Time // when it can no longer get a token by itself; zero: no such end is known
+	TokenWhy     string    // and why
 }
 
 // FailureFilter selects failures; zero fields select all. Resolved failures are left out unless asked for.

@@ -122,6 +122,12 @@ func status(ctx context.Context, c *pgx.Conn) ([]store.ConnectionStatus, error) 
 		}))
 	b.Queue("SELECT client_id, connection, count(*) FROM failures WHERE resolved_at IS NULL GROUP BY client_id, connection").Query(count(func(c *store.ConnectionStatus, n int64) { c.OpenFailures = n }))
 	b.Queue("SELECT client_id, connection, count(*) FROM campaigns WHERE removed_at IS NULL GROUP BY client_id, connection").Query(count(func(c *store.ConnectionStatus, n int64) { c.Campaigns = n }))
+	b.Queue("SELECT client_id, connection, ends_at, why FROM adsync_token_ends").Query(each(func(row pgx.CollectableRow, ref *ads.Ref) (func(*store.ConnectionStatus), error) {
+		var at time.Time
+		var why string
+		err := row.Scan(&ref.ClientID, &ref.Connection, &at, &why)
+		return func(c *store.ConnectionStatus) { c.TokenEnd, c.TokenWhy = at.UTC(), why }, err
+	}))
 	if err := send(ctx, c, b); err != nil {
 		return nil, err
 	}

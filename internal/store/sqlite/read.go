@@ -143,6 +143,17 @@ func (s *Store) Status(ctx context.Context) ([]store.ConnectionStatus, error) {
 	if err != nil {
 		return nil, err
 	}
+	err = s.each(ctx, "status", "SELECT client_id, connection, ends_at, why FROM adsync_token_ends", nil, func(rows *sql.Rows) error {
+		var ref ads.Ref
+		var t nullStamp
+		var why string
+		err := rows.Scan(&ref.ClientID, &ref.Connection, &t, &why)
+		at(ref).TokenEnd, at(ref).TokenWhy = time.Time(t), why
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
 	counts := []struct {
 		query string
 		add   func(*store.ConnectionStatus, int64)

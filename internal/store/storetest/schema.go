@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -21,7 +22,7 @@ func testSchema(t *testing.T, db Database) {
 	_, err = s.Acquire(ctx, acme)
 	wantKind(t, err, store.KindSchema)
 	sc, err = s.Migrate(ctx)
-	if err != nil || sc.Current != sc.Known || len(sc.Applied) != int(sc.Known) {
+	if err != nil || sc.Current != sc.Known || len(sc.Applied) != migrationFiles(t) {
 		t.Fatalf("migrated: %+v, %v", sc, err)
 	}
 	sc, err = s.Migrate(ctx)
@@ -161,4 +162,14 @@ func testAccounts(t *testing.T, db Database) {
 	wantRows(t, db, "SELECT client_id, connection, id, platform, name, status, platform_status, currency, time_zone, first_seen_at, synced_at, raw FROM accounts ORDER BY id",
 		[]string{"acme", "adplatform", "a1", "adplatform", "renamed", "active", "ENABLED", "EUR", "Europe/Berlin", text(at(1)), text(at(2)), `{"a":1}`},
 		[]string{"acme", "adplatform", "a2", "adplatform", "", "unknown", "NULL", "NULL", "NULL", text(at(1)), text(at(1)), "NULL"})
+}
+
+// migrationFiles counts the migrations of the package under test: not every number was used.
+func migrationFiles(t testing.TB) int {
+	t.Helper()
+	files, err := filepath.Glob("migrations/*.sql")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no migrations here", err)
+	}
+	return len(files)
 }
