@@ -189,6 +189,21 @@ func (s *measured) ReadWait(ctx context.Context, ref ads.Ref) (_ store.Wait, err
 	return s.Store.ReadWait(ctx, ref)
 }
 
+func (s *measured) SetPaused(ctx context.Context, ref ads.Ref, by string, on bool) (err error) {
+	defer s.since(time.Now(), "set_paused", &err)
+	return s.Store.SetPaused(ctx, ref, by, on)
+}
+
+func (s *measured) ReadPause(ctx context.Context, ref ads.Ref) (_ store.Pause, err error) {
+	defer s.since(time.Now(), "read_pause", &err)
+	return s.Store.ReadPause(ctx, ref)
+}
+
+func (s *measured) Paused(ctx context.Context) (_ map[ads.Ref]store.Pause, err error) {
+	defer s.since(time.Now(), "paused", &err)
+	return s.Store.Paused(ctx)
+}
+
 func (s *measured) LastStarts(ctx context.Context) (_ map[ads.Ref]time.Time, err error) {
 	defer s.since(time.Now(), "last_starts", &err)
 	return s.Store.LastStarts(ctx)

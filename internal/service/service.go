@@ -84,11 +84,12 @@ type Service struct {
 	first    bool // of the living workers: does what one of them has to do
 	running  int
 	refused  map[ads.Ref]bool // parked for their credentials, as far as this process knows
+	paused   map[ads.Ref]bool // by somebody, as far as this process knows
 }
 
 // New is a service of these connections.
 func New(o Options, conns []config.Connection) *Service {
-	s := &Service{o: o, conns: map[ads.Ref]*conn{}, calendar: newCalendar(), refused: map[ads.Ref]bool{}}
+	s := &Service{o: o, conns: map[ads.Ref]*conn{}, calendar: newCalendar(), refused: map[ads.Ref]bool{}, paused: map[ads.Ref]bool{}}
 	for _, c := range conns {
 		s.o.Maker.Declare(c)
 		s.conns[c.Ref] = &conn{c: c}
@@ -108,6 +109,9 @@ func (s *Service) Run(ctx context.Context) error {
 	defer cancel(nil)
 	s.root = root
 	if err := s.beat(ctx); err != nil {
+		return err
+	}
+	if err := s.learnPauses(ctx); err != nil {
 		return err
 	}
 	last, err := s.o.Store.LastStarts(ctx)
@@ -227,6 +231,9 @@ func (s *Service) keepLease(ctx context.Context) {
 	s.mu.Unlock()
 	limited, cancel := context.WithTimeout(ctx, beatWithin)
 	defer cancel()
+	if err := s.learnPauses(limited); err != nil && ctx.Err() == nil {
+		s.o.Log.Warn("what is paused could not be read; it is tried again: " + err.Error())
+	}
 	switch n, err := s.o.Queue.Adopt(limited, func(id string) bool { return alive[id] }); {
 	case err != nil && ctx.Err() == nil:
 		s.o.Log.Warn(err.Error())
@@ -254,6 +261,9 @@ func (s *Service) tick(ctx context.Context) {
 		return
 	}
 	for _, d := range s.calendar.due(time.Now().Round(0), tickBatch) {
+		if s.paused[d.ref] { // whoever ends the pause asks for a run
+			continue
+		}
 		s.owed = append(s.owed, queue.Job{Ref: d.ref, Trigger: store.TriggerSchedule, Slot: d.at.UTC()})
 	}
 	jobs := s.owed
@@ -295,7 +305,7 @@ func (s *Service) retries(ctx context.Context) {
 	}
 	var jobs []queue.Job
 	for _, ref := range refs {
-		if s.conn(ref) != nil {
+		if s.conn(ref) != nil && !s.isPaused(ref) {
 			jobs = append(jobs, queue.Job{Ref: ref, Retry: true, Trigger: store.TriggerRetry})
 		}
 	}
@@ -433,33 +443,51 @@ func (s *Service) SyncNow(ctx context.Context, refs []ads.Ref, retry bool) ([]An
 }
 
 // Ask asks whatever processes work on a queue for a run of each connection, or for another try of its failures. A run that is going is joined;
-// one that is parked stays parked where a quota or the server is what it waits for, and is tried at once otherwise.
+// one that is parked stays parked where a quota or the server is what it waits for, and is tried at once otherwise. One that is paused is left alone.
 func Ask(ctx context.Context, st store.Store, q *queue.Queue, refs []ads.Ref, retry bool) ([]Answer, error) {
-	jobs := make([]queue.Job, len(refs))
-	for i, ref := range refs {
-		jobs[i] = queue.Job{Ref: ref, Trigger: store.TriggerManual, Retry: retry}
+	paused, err := st.Paused(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Answer, 0, len(refs))
+	var jobs []queue.Job
+	var at []int // of out, for each job
+	for _, ref := range refs {
+		if p, ok := paused[ref]; ok {
+			out = append(out, Answer{Ref: ref, State: Paused, Reason: pauseWords(p)})
+			continue
+		}
+		at, jobs = append(at, len(out)), append(jobs, queue.Job{Ref: ref, Trigger: store.TriggerManual, Retry: retry})
+		out = append(out, Answer{Ref: ref})
 	}
 	got, err := q.Enqueue(ctx, jobs)
-	out := make([]Answer, 0, len(got))
 	for i, a := range got {
-		ans := Answer{Ref: refs[i], Joined: a.Joined, State: a.State, Until: a.Until}
+		ans := Answer{Ref: jobs[i].Ref, Joined: a.Joined, State: a.State, Until: a.Until}
 		if a.Joined && a.State == queue.Queued {
-			err = errors.Join(err, st.Park(ctx, refs[i], store.Wait{Mark: markAsked}))
+			err = errors.Join(err, st.Park(ctx, ans.Ref, store.Wait{Mark: markAsked}))
 		}
 		if a.Joined && a.State == queue.Parked {
-			w, werr := st.ReadWait(ctx, refs[i])
+			w, werr := st.ReadWait(ctx, ans.Ref)
 			ans.Reason = w.Reason
-			if werr == nil && (w.Mark != string(observe.ParkQuota) || w.Until.IsZero()) {
-				if werr = st.Park(ctx, refs[i], store.Wait{Mark: markAsked}); werr == nil {
+			if werr == nil && !waitsForQuota(w) {
+				if werr = st.Park(ctx, ans.Ref, store.Wait{Mark: markAsked}); werr == nil {
 					werr = q.Wake(ctx, a)
 				}
 				ans.State, ans.Until = queue.Queued, time.Time{}
 			}
 			err = errors.Join(err, werr)
 		}
-		out = append(out, ans)
+		out[at[i]] = ans
+	}
+	if err != nil && len(got) < len(jobs) {
+		return nil, err
 	}
 	return out, err
+}
+
+// waitsForQuota says that nobody can shorten what a connection waits for.
+func waitsForQuota(w store.Wait) bool {
+	return w.Mark == string(observe.ParkQuota) && w.Until.After(time.Now())
 }
 
 // UnknownError names a connection that the configuration does not have.

@@ -139,6 +139,12 @@ func (s *Service) needed(ctx context.Context, t queue.Task, c config.Connection)
 	if err != nil {
 		return need{}, err
 	}
+	switch p, err := s.o.Store.ReadPause(ctx, t.Ref); {
+	case err != nil:
+		return need{}, err
+	case !p.At.IsZero():
+		return need{out: s.parkPaused(t.Ref, w)}, nil
+	}
 	if !t.Slot.IsZero() && !t.Retry && w.Mark != markAsked {
 		last, err := s.o.Store.LastStart(ctx, t.Ref)
 		if err != nil {
@@ -244,7 +250,7 @@ func conclude(sum engine.Summary, cause error, stopping bool, fails int, every t
 	if err == nil || partial {
 		return conclusion{out: queue.Done}
 	}
-	if stopping || errors.Is(cause, errChanged) || errors.Is(cause, errCutOff) {
+	if stopping || errors.Is(cause, errChanged) || errors.Is(cause, errCutOff) || errors.Is(cause, errPaused) {
 		return conclusion{out: queue.Park(0), fails: fails}
 	}
 	park := func(kind observe.ParkKind, until time.Time, reason string, fails int) conclusion {

@@ -38,6 +38,7 @@ func TestConclude(t *testing.T) {
 		{name: "partial is an end too", err: &engine.PartialError{Reasons: []string{"1 of 10 failed"}}, fails: 3, want: conclusion{out: queue.Done}},
 		{name: "stopped: given back at once", err: stop, cause: stop, stopping: true, fails: 2, want: conclusion{out: queue.Park(0), fails: 2}},
 		{name: "changed: goes on with the new settings", err: context.Canceled, cause: errChanged, want: conclusion{out: queue.Park(0)}},
+		{name: "paused: comes back, and is put off then", err: context.Canceled, cause: errPaused, fails: 1, want: conclusion{out: queue.Park(0), fails: 1}},
 		{name: "cut off", err: &store.Error{}, cause: errCutOff, want: conclusion{out: queue.Park(0)}},
 		{
 			name: "quota of a day", err: deferred("quota", at(11*time.Hour)), fails: 2,

@@ -61,7 +61,14 @@ type Store interface {
 	// ReadWait gives what a connection waits for, a zero Wait where it waits for nothing.
 	ReadWait(ctx context.Context, ref ads.Ref) (Wait, error)
 
-	// Status describes every connection that has a run, a lock, a wait or an open failure, ordered by client and connection.
+	// SetPaused says that a connection is not to be synced until that is taken back, and who said so. What was said first stands.
+	SetPaused(ctx context.Context, ref ads.Ref, by string, on bool) error
+	// ReadPause gives who has paused a connection and when, a zero Pause where nobody has.
+	ReadPause(ctx context.Context, ref ads.Ref) (Pause, error)
+	// Paused gives all connections that are paused.
+	Paused(ctx context.Context) (map[ads.Ref]Pause, error)
+
+	// Status describes every connection that has a run, a lock, a wait, a pause or an open failure, ordered by client and connection.
 	Status(ctx context.Context) ([]ConnectionStatus, error)
 	// Runs yields the runs of a connection (all where ref is zero), newest first, at most limit.
 	Runs(ctx context.Context, ref ads.Ref, limit int) ([]RunRecord, error)
@@ -271,6 +278,12 @@ type Wait struct {
 	Mark   string
 }
 
+// Pause is who has paused a connection, and since when by the database's clock.
+type Pause struct {
+	At time.Time
+	By string
+}
+
 // RunRecord is a row of runs.
 type RunRecord struct {
 	Ref        ads.Ref
@@ -292,6 +305,7 @@ type ConnectionStatus struct {
 	Running      bool      // a living process holds the lock
 	Holder       string
 	Since        time.Time
+	Pause        Pause
 	Wait         Wait
 	Campaigns    int64 // rows not marked as removed
 	OpenFailures int64

@@ -90,16 +90,17 @@ func status(ctx context.Context, c *pgx.Conn) ([]store.ConnectionStatus, error) 
 		})
 	}
 	b := &pgx.Batch{}
-	b.Queue(`SELECT l.client_id, l.connection, coalesce(l.holder_text, ''), l.since, coalesce(l.wait_reason, ''), l.wait_until, coalesce(l.wait_mark, ''), NOT ` + leaseEndedSQL + `l.holder_id) AND EXISTS (
+	b.Queue(`SELECT l.client_id, l.connection, coalesce(l.holder_text, ''), l.since, coalesce(l.wait_reason, ''), l.wait_until, coalesce(l.wait_mark, ''), l.paused_at, coalesce(l.paused_by, ''), NOT ` + leaseEndedSQL + `l.holder_id) AND EXISTS (
 			SELECT 1 FROM pg_locks p WHERE p.locktype = 'advisory' AND p.objsubid = 1 AND p.granted AND p.mode = 'ExclusiveLock'
 			AND p.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 			AND p.classid::bigint << 32 | p.objid::bigint = l.holder_id::bigint) FROM adsync_locks l`).Query(each(func(row pgx.CollectableRow, ref *ads.Ref) (func(*store.ConnectionStatus), error) {
-		var holder, reason, mark string
-		var since, until *time.Time
+		var holder, reason, mark, by string
+		var since, until, paused *time.Time
 		var alive bool
-		err := row.Scan(&ref.ClientID, &ref.Connection, &holder, &since, &reason, &until, &mark, &alive)
+		err := row.Scan(&ref.ClientID, &ref.Connection, &holder, &since, &reason, &until, &mark, &paused, &by, &alive)
 		return func(c *store.ConnectionStatus) {
 			c.Wait = store.Wait{Reason: reason, Until: utc(until), Mark: mark}
+			c.Pause = store.Pause{At: utc(paused), By: by}
 			if alive {
 				c.Running, c.Holder, c.Since = true, holder, utc(since)
 			}

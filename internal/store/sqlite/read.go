@@ -104,16 +104,17 @@ func (s *Store) Status(ctx context.Context) ([]store.ConnectionStatus, error) {
 		}
 		return all[ref]
 	}
-	err := s.each(ctx, "status", "SELECT client_id, connection, holder_id, holder_text, since, wait_reason, wait_until, wait_mark, "+leaseEndedSQL+"adsync_locks.holder_id) FROM adsync_locks", []any{stamp(time.Now())}, func(rows *sql.Rows) error {
+	err := s.each(ctx, "status", "SELECT client_id, connection, holder_id, holder_text, since, wait_reason, wait_until, wait_mark, paused_at, paused_by, "+leaseEndedSQL+"adsync_locks.holder_id) FROM adsync_locks", []any{stamp(time.Now())}, func(rows *sql.Rows) error {
 		var ref ads.Ref
-		var holder, text, reason, mark nullText
-		var since, until nullStamp
+		var holder, text, reason, mark, by nullText
+		var since, until, paused nullStamp
 		var ended bool
-		if err := rows.Scan(&ref.ClientID, &ref.Connection, &holder, &text, &since, &reason, &until, &mark, &ended); err != nil {
+		if err := rows.Scan(&ref.ClientID, &ref.Connection, &holder, &text, &since, &reason, &until, &mark, &paused, &by, &ended); err != nil {
 			return err
 		}
 		c := at(ref)
 		c.Wait = store.Wait{Reason: string(reason), Until: time.Time(until), Mark: string(mark)}
+		c.Pause = store.Pause{At: time.Time(paused), By: string(by)}
 		if holder != "" && !ended && s.alive(string(holder)) {
 			c.Running, c.Holder, c.Since = true, string(text), time.Time(since)
 		}

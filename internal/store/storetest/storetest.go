@@ -95,6 +95,7 @@ var suite = []struct {
 	{"CrashAfterEveryCommit", testCrashAfterEveryCommit},
 	{"TwoStores", testTwoStores},
 	{"ClientsApart", testClientsApart},
+	{"Pause", testPause},
 	{"Workers", testWorkers},
 	{"Lease", testLease},
 	{"ForgottenWorker", testForgottenWorker},

@@ -266,11 +266,11 @@ func (r *RefusedIDs) Add(res *store.Result, id, reason string) {
 	(*r)[id] = true
 }
 
-// StatusList is what Status gives of all that was read: connections with a run, a lock, a wait or an open failure, in order.
+// StatusList is what Status gives of all that was read: connections with a run, a lock, a wait, a pause or an open failure, in order.
 func StatusList(all map[ads.Ref]*store.ConnectionStatus) []store.ConnectionStatus {
 	out := make([]store.ConnectionStatus, 0, len(all))
 	for _, c := range all {
-		if c.Last != nil || c.Running || c.OpenFailures > 0 || c.Wait != (store.Wait{}) {
+		if c.Last != nil || c.Running || c.OpenFailures > 0 || c.Wait != (store.Wait{}) || !c.Pause.At.IsZero() {
 			out = append(out, *c)
 		}
 	}
