@@ -246,6 +246,9 @@ func (c *Client) scrub(s string, tok *token) string {
 	if s == "" {
 		return s
 	}
+	if c.auth != nil {
+		s = secret.Clean(s, c.auth.hiding()...)
+	}
 	return secret.Clean(secret.Clean(s, c.c.Credentials.All()...), c.c.Password, secret.New(c.c.Email.Reveal()+":"+c.c.Password.Reveal()), secret.New(tok.text()))
 }
 

@@ -9,6 +9,8 @@ import (
 	"adsync/internal/ads"
 	"adsync/internal/observe"
 	"adsync/internal/platform"
+	"adsync/internal/secret"
+	"adsync/internal/tokens"
 )
 
 // token is a bearer token. Its life is counted on the monotonic clock from its receipt: neither the platform's clock nor what it says of the
@@ -19,6 +21,9 @@ type token struct {
 	end    time.Time // not to be used any more
 	worked bool
 	last   time.Time // when it worked last
+	old    bool      // it was kept, so it may have ended long ago: that it is refused says nothing of the credentials
+	lasts  time.Time // when there will be no other one without somebody's help; zero: no such end is known
+	why    string    // and why
 }
 
 const (
@@ -58,6 +63,10 @@ type auth struct {
 	line     line // for places
 	refusals int  // fresh tokens refused in a row
 	proof    chan struct{}
+
+	dead   string        // the token that was refused last
+	again  bool          // somebody has asked for what was refused to be tried again
+	hidden []secret.Text // tokens that the platform may repeat in its answers
 }
 
 // seat is one connection's part in an auth. auth.mu guards it.
@@ -252,6 +261,9 @@ func (t *auth) needBy(c *Client, at time.Time) {
 
 // begin starts to fetch a token for c. It goes on while anybody waits for it, whoever began it. t.mu is held.
 func (t *auth) begin(c *Client) {
+	if c.parent != nil {
+		c = c.parent // token requests go to the connection's own address, or to the one that they name
+	}
 	limit := c.c.MaxElapsed + c.c.MaxWait
 	ctx, cancel := context.WithTimeoutCause(context.Background(), limit, &ads.Error{
 		Class: ads.ClassTransient, Code: CodeOutage, Endpoint: "token", Message: "the platform gave no token within " + inWords(limit), Hint: "run again later: it goes on where it stopped",
@@ -265,13 +277,16 @@ func (t *auth) begin(c *Client) {
 		t.mu.Lock()
 		if f.err = t.failed(err); err == nil {
 			t.current, t.reason = tok, "ahead"
+			if tok.old && !time.Now().Before(tok.due) {
+				t.pause = time.Now().Add(fetchPause)
+			}
 		} else {
 			t.pause = time.Now().Add(fetchPause)
 		}
 		t.fetch = nil
 		close(f.done)
 		t.mu.Unlock()
-		if err == nil {
+		if err == nil && !tok.old {
 			c.emit(observe.TokenRenewed{Reason: reason, Life: life})
 		}
 	}()
@@ -300,7 +315,7 @@ func (t *auth) told(ctx context.Context, c *Client, l *logical) error {
 // failed is what those get who wait for a token that could not be had. It concerns every request, not the one that happened to ask.
 func (t *auth) failed(err error) error {
 	e, ok := err.(*ads.Error)
-	if !ok || (e.Class != ads.ClassTransient && e.Class != ads.ClassBadReply) || e.Code == CodeOutage {
+	if !ok || (e.Class != ads.ClassTransient && e.Class != ads.ClassBadReply) || e.Code == CodeOutage || e.Code == tokens.CodeStore {
 		return err
 	}
 	out := *e
@@ -315,36 +330,7 @@ func (t *auth) ask(ctx context.Context, c *Client) (tok *token, life time.Durati
 			tok, err = nil, &ads.Error{Class: ads.ClassInternal, Code: "panic", Message: "the connector failed on the token answer (a bug)"}
 		}
 	}()
-	r := c.authenticator.TokenRequest()
-	r.NoAuth, r.Basic, r.Uncounted = true, true, true
-	var got platform.Token
-	var received time.Time
-	r.Parse = func(reply platform.Reply) error {
-		received = time.Now()
-		var err error
-		if got, err = c.authenticator.ParseToken(reply); err != nil {
-			return err
-		}
-		if !printable(got.Value) {
-			return &ads.Error{Class: ads.ClassBadReply, Code: "bad_token", Endpoint: r.Endpoint, Message: "the token answer has an empty token, or one with characters that no token may have"}
-		}
-		return nil
-	}
-	l := &logical{c: c, r: r, token: true, begin: time.Now()}
-	if err := t.told(ctx, c, l); err != nil {
-		return nil, 0, err
-	}
-	if _, err := c.do(ctx, l); err != nil {
-		return nil, 0, err
-	}
-	life = got.Life
-	if life <= 0 {
-		life = unknownLife
-	}
-	life = min(life, longestLife)
-	share := 0.75 + 0.05*c.c.Rand()
-	part := func(s float64) time.Time { return received.Add(time.Duration(float64(life) * s)) }
-	return &token{value: got.Value, due: part(share), end: part(usableShare)}, life, nil
+	return t.obtain(ctx, c, &logical{c: c, token: true, begin: time.Now()})
 }
 
 // printable says whether a token can stand in a header.
@@ -356,7 +342,7 @@ func printable(v string) bool {
 func (t *auth) forgive() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.current, t.reason, t.pause, t.refusals, t.doubt = nil, "first", time.Time{}, 0, false
+	t.current, t.reason, t.pause, t.refusals, t.doubt, t.again = nil, "first", time.Time{}, 0, false, true
 	t.wakeProof()
 }
 
@@ -395,9 +381,9 @@ func (t *auth) refused(c *Client, tok *token, v platform.Verdict) error {
 	if tok != t.current {
 		return nil
 	}
-	t.current, t.reason, t.pause, t.doubt = nil, "refused", time.Time{}, true
+	t.current, t.reason, t.pause, t.doubt, t.dead = nil, "refused", time.Time{}, true, tok.value
 	t.wakeProof()
-	if tok.worked {
+	if tok.worked || tok.old {
 		return nil
 	}
 	c.seat.refusals++

@@ -1,6 +1,6 @@
 // Package apiclient sends requests to a platform: with a token, within the quota, again where that helps, and never for longer than it may.
 //
-// It imports ads, observe, platform, quota, retry and secret, and knows no connector, no database and no engine.
+// It imports ads, observe, platform, quota, retry, secret and tokens, and knows no connector, no database and no engine.
 package apiclient
 
 import (
@@ -27,6 +27,7 @@ import (
 	"adsync/internal/quota"
 	"adsync/internal/retry"
 	"adsync/internal/secret"
+	"adsync/internal/tokens"
 )
 
 // Config describes one connection's way to its platform.
@@ -88,7 +89,8 @@ type Client struct {
 	line    line  // for places
 	limit   *limiter
 
-	authenticator platform.Authenticator // nil: there is no token
+	authenticator platform.Authenticator // nil: there is no login
+	refresher     platform.Refresher     // nil: tokens are not had from earlier ones
 	credentials   *credentials
 
 	parent   *Client            // of one for another origin
@@ -108,6 +110,10 @@ type Client struct {
 	dead   *ads.Error     // the credentials are refused to this connection: nothing is sent any more
 	failed map[string]int // failures in a row by endpoint
 	shared int            // effective quota last reported
+
+	endTold bool      // until when tokens can be had was told:
+	end     time.Time // this,
+	endDays int       // and which warning was due
 }
 
 // New is a client for one connection.
@@ -152,6 +158,7 @@ func New(c Config) (*Client, error) {
 	cl.http, cl.circuit = cl.origin.transport, cl.origin.circuit
 	cl.waits.client = cl
 	cl.authenticator, _ = c.Platform.(platform.Authenticator)
+	cl.refresher, _ = c.Platform.(platform.Refresher)
 	cl.credentials = c.Shared.credentialsFor(cl)
 	cl.auth = cl.credentials.auth
 	if c.Bucket == nil || !c.Bucket.Limited() {
@@ -169,6 +176,9 @@ type SharedConfig struct {
 	// MaxInFlight bounds the exchanges on the wire at once in this process; 0: no bound. One connection alone gets at most half of them, and a
 	// connection that hangs soon one.
 	MaxInFlight int
+
+	// Tokens keeps tokens for all processes; nil: each process has its own.
+	Tokens *tokens.Manager
 }
 
 // Shared has what connections have in common in a process. Those to one origin: sockets, and the knowledge whether the host answers. Those with the same
@@ -179,6 +189,8 @@ type Shared struct {
 	mu      sync.Mutex
 	origins map[string]*origin
 	places  *places // nil: no bound
+
+	inMemory *tokens.Manager // nil: not needed yet
 
 	credentials map[credentialsKey]weak.Pointer[credentials]
 	refused     map[credentialsKey]*credentials // kept, so that they are not tried again
@@ -285,9 +297,10 @@ func (c *Client) Login(ctx context.Context) error {
 	if c.auth == nil {
 		return nil
 	}
-	_, release, err := c.auth.token(ctx, c)
+	tok, release, err := c.auth.token(ctx, c)
 	if err == nil {
 		release()
+		c.tellTokenEnd(ctx, tok)
 	}
 	return err
 }

@@ -48,7 +48,7 @@ func (s *Shared) credentialsFor(c *Client) *credentials {
 		return known
 	}
 	out := &credentials{shared: s, key: key}
-	if c.authenticator != nil {
+	if c.authenticator != nil || c.refresher != nil {
 		out.auth = newAuth()
 	}
 	s.credentials[key] = weak.Make(out)
@@ -67,26 +67,28 @@ func (s *Shared) forget(key credentialsKey) {
 
 func (s *Shared) keyOf(c *Client) (key credentialsKey) {
 	h := hmac.New(sha256.New, s.secret[:])
-	add := func(parts ...string) {
-		for _, p := range parts {
-			fmt.Fprintf(h, "%d:", len(p))
-			_, _ = io.WriteString(h, p)
-		}
-	}
-	add(c.spec.Name, c.base.String(), c.c.Email.Reveal(), c.c.Password.Reveal())
-	for _, name := range c.c.Credentials.Names() {
-		add(name, c.c.Credentials.Get(name).Reveal())
-	}
-	if c.authenticator != nil {
-		r := tokenRequest(c.authenticator)
-		add("token", r.Method, r.Path, r.Query, string(r.Body))
-		for _, name := range slices.Sorted(maps.Keys(r.Header)) {
-			add(name)
-			add(r.Header[name]...)
-		}
+	for _, p := range c.loginParts() {
+		fmt.Fprintf(h, "%d:", len(p))
+		_, _ = io.WriteString(h, p)
 	}
 	h.Sum(key[:0])
 	return key
+}
+
+// loginParts are all that a connection's login is made of.
+func (c *Client) loginParts() (out []string) {
+	out = append(out, c.spec.Name, c.tokenBase(), c.c.Email.Reveal(), c.c.Password.Reveal())
+	for _, name := range c.c.Credentials.Names() {
+		out = append(out, name, c.c.Credentials.Get(name).Reveal())
+	}
+	if c.authenticator != nil {
+		r := tokenRequest(c.authenticator)
+		out = append(out, "token", r.Method, r.Path, r.Query, string(r.Body))
+		for _, name := range slices.Sorted(maps.Keys(r.Header)) {
+			out = append(append(out, name), r.Header[name]...)
+		}
+	}
+	return out
 }
 
 // tokenRequest asks the connector. One that panics is met again when the token is needed, where it spoils that request only.

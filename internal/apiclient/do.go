@@ -20,6 +20,7 @@ type logical struct {
 	c        *Client
 	r        platform.Request
 	token    bool  // it asks for a token, for all who share it
+	renews   bool  // by an earlier one: that it is refused does not settle it yet
 	number   int64 // of the request, in events
 	begin    time.Time
 	place    int64         // in the bucket's queue, kept over all attempts
@@ -160,6 +161,7 @@ func (c *Client) round(ctx context.Context, l *logical) (platform.Reply, outcome
 			return fail(err)
 		}
 		defer release()
+		c.tellTokenEnd(ctx, tok)
 	}
 	if next, held := c.scopes.wait(l.r.Scope); held {
 		return platform.Reply{}, next
@@ -313,7 +315,7 @@ func (c *Client) judge(ctx context.Context, l *logical, tok *token, slot *quota.
 	}
 	c.circuit.success(c)
 	c.endpointOK(l.r.Endpoint)
-	if v.Class == ads.ClassAuth {
+	if v.Class == ads.ClassAuth && !l.renews {
 		return outcome{err: c.refuseAll("credentials refused", *e)}
 	}
 	return outcome{err: e}

@@ -32,7 +32,7 @@ func (c *Client) sibling(origin string) (*Client, error) {
 	}
 	base.Path, base.RawPath, base.RawQuery, base.Fragment = strings.TrimRight(base.Path, "/"), "", "", ""
 	s := &Client{
-		c: c.c, spec: c.spec, base: base, host: base.Host, budget: retry.NewBudget(), parent: c, authenticator: c.authenticator, credentials: c.credentials, auth: c.auth,
+		c: c.c, spec: c.spec, base: base, host: base.Host, budget: retry.NewBudget(), parent: c, authenticator: c.authenticator, refresher: c.refresher, credentials: c.credentials, auth: c.auth,
 	}
 	s.c.Bucket = nil
 	s.runID.Store("")

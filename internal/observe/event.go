@@ -127,6 +127,14 @@ type TokenRenewed struct {
 	Life   time.Duration
 }
 
+// TokenEnds says when a connection can no longer get a token by itself, so that somebody has to authorise adsync again. It is told once for each end, and
+// again with each warning. A zero At says that no such end is known any more.
+type TokenEnds struct {
+	At   time.Time
+	Days int    // a warning, so many days ahead: 7, 3 or 1; 0: none
+	Why  string // in words
+}
+
 // Circuit says that the host stopped (Open) or started to answer again.
 type Circuit struct {
 	Open    bool
@@ -208,6 +216,7 @@ func (Attempt) event()      {}
 func (Retry) event()        {}
 func (RequestEnded) event() {}
 func (TokenRenewed) event() {}
+func (TokenEnds) event()    {}
 func (Circuit) event()      {}
 func (QuotaState) event()   {}
 func (RecordFailed) event() {}

@@ -24,6 +24,8 @@ type Want struct {
 	Fetch func(ctx context.Context, current Kept) (platform.Token, error)
 	// Outcome says what a failed Fetch leaves behind.
 	Outcome func(error) Outcome
+	// Rotates says that a Fetch may make the current token void: it is not given up when nobody waits for it any more.
+	Rotates bool
 	// Login is a keyed hash of all that a renewal is made with, for Kept.Refused.
 	Login string
 	// Lost is told that an earlier renewal was begun then and that no end of it is known; nil: nobody.
@@ -152,6 +154,10 @@ func (m *Manager) renew(ctx context.Context, w Want, id, holder string, was Row,
 	}
 	if !was.Began.IsZero() && w.Lost != nil && k.Refresh != "" {
 		w.Lost(was.Began)
+	}
+	defer m.renewing()()
+	if w.Rotates {
+		ctx = context.WithoutCancel(ctx) // Fetch has bounds of its own
 	}
 	fetchCtx, end := m.hold(ctx, id, holder)
 	defer end() // nothing, unless Fetch has panicked

@@ -28,10 +28,12 @@ type Manager struct {
 	o    Options
 	keys ring
 
-	mu      sync.Mutex
-	root    []byte
-	turns   map[string]*turn
-	unsaved map[string]unsaved // by id: what the platform gave and the database did not take
+	mu       sync.Mutex
+	renewals int           // under way
+	idle     chan struct{} // closed when there is none left; nil: nobody waits for that
+	root     []byte
+	turns    map[string]*turn
+	unsaved  map[string]unsaved // by id: what the platform gave and the database did not take
 }
 
 // unsaved is a token that replaces that of a generation, and could not be stored.
@@ -77,6 +79,41 @@ func InMemory() *Manager {
 		panic(err)
 	}
 	return m
+}
+
+// Wait waits for renewals that are under way: what the platform answers to them would be lost. It says whether they have ended before ctx has.
+func (m *Manager) Wait(ctx context.Context) bool {
+	m.mu.Lock()
+	if m.renewals == 0 {
+		m.mu.Unlock()
+		return true
+	}
+	if m.idle == nil {
+		m.idle = make(chan struct{})
+	}
+	idle := m.idle
+	m.mu.Unlock()
+	select {
+	case <-idle:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// renewing counts a renewal until the function that it returns is called.
+func (m *Manager) renewing() func() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.renewals++
+	return func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if m.renewals--; m.renewals == 0 && m.idle != nil {
+			close(m.idle)
+			m.idle = nil
+		}
+	}
 }
 
 // aboutRoot binds the root to its purpose.
