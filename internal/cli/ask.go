@@ -50,6 +50,8 @@ func (a *app) ask(db config.Database, conns []config.Connection, migrate bool) e
 	for _, x := range got {
 		what := "queued"
 		switch {
+		case x.State == service.Paused:
+			what = x.Reason + ": resume it first, on the dashboard or by POST /api/v1/resume"
 		case x.State == "parked":
 			what = fmt.Sprintf("stays parked until %s: %s", x.Until.Local().Format(time.DateTime), x.Reason)
 		case x.State == "running":

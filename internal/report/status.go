@@ -19,6 +19,7 @@ const (
 	StateNever   State = "never"   // not synced yet
 	StateRunning State = "running" // a living process holds it
 	StateParked  State = "parked"  // waits until a stated time
+	StatePaused  State = "paused"  // somebody has paused it
 	StateFresh   State = "fresh"   // the last run was complete
 	StatePartial State = "partial"
 	StateFailed  State = "failed"
@@ -54,6 +55,8 @@ type ConnectionStatus struct {
 	Since        *string `json:"running_since"`
 	ParkedUntil  *string `json:"parked_until"`
 	ParkedReason *string `json:"parked_reason"`
+	PausedAt     *string `json:"paused_at"`
+	PausedBy     *string `json:"paused_by"`
 	Campaigns    int64   `json:"campaigns"`
 	OpenFailures int64   `json:"open_failures"`
 	LastRun      *Run    `json:"last_run"`
@@ -61,7 +64,7 @@ type ConnectionStatus struct {
 	Schedule     *string `json:"schedule"`
 	Next         *string `json:"next_run_at"` // by the schedule, where a service is at work
 
-	lastComplete, since, until, finished, next time.Time
+	lastComplete, since, until, paused, finished, next time.Time
 }
 
 // Run is a row of runs.
@@ -103,6 +106,9 @@ func NewStatus(database string, known []store.ConnectionStatus, configured []ads
 		if k.Wait.Until.After(now) {
 			c.ParkedUntil, c.ParkedReason, c.until = stamp(k.Wait.Until), text(k.Wait.Reason), k.Wait.Until
 		}
+		if p := k.Pause; !p.At.IsZero() {
+			c.PausedAt, c.PausedBy, c.paused = stamp(p.At), text(p.By), p.At
+		}
 		if r := k.Last; r != nil {
 			c.finished = r.FinishedAt
 			c.LastRun = &Run{
@@ -132,7 +138,7 @@ func (s Status) Serving(workers []store.Worker, schedule func(ads.Ref) (text str
 		if words, c.next = schedule(ads.Ref{ClientID: c.Client, Connection: c.Connection}); words != "" {
 			c.Schedule = &words
 		}
-		if !alive {
+		if !alive || !c.paused.IsZero() {
 			c.next = time.Time{}
 		}
 		c.Next = stamp(c.next)
@@ -147,6 +153,8 @@ func stateOf(k store.ConnectionStatus, now time.Time) State {
 	switch {
 	case k.Running && k.Wait.Until.Sub(now) <= parkedFrom:
 		return StateRunning // with the wait as a note: whoever runs it holds on to it
+	case !k.Pause.At.IsZero():
+		return StatePaused
 	case k.Wait.Until.After(now):
 		return StateParked
 	case k.Last == nil:
@@ -217,6 +225,8 @@ func (c ConnectionStatus) note(now time.Time) string {
 	switch c.State {
 	case StateParked:
 		s = fmt.Sprintf("until %s (%s more): %s", clock(c.until, now), wait(c.until.Sub(now)), *cmp.Or(c.ParkedReason, new(string)))
+	case StatePaused:
+		s = fmt.Sprintf("by %s, since %s (%s)", *cmp.Or(c.PausedBy, new(string)), clock(c.paused, now), ago(c.paused, now))
 	case StateRunning:
 		s = fmt.Sprintf("by %s, since %s (%s)", *cmp.Or(c.Holder, new(string)), clock(c.since, now), ago(c.since, now))
 		if c.until.After(now) {

@@ -190,3 +190,24 @@ func TestStatusOfTheService(t *testing.T) {
 		t.Errorf("%v\n%s", err, b.String())
 	}
 }
+
+// Who has paused a connection and since when comes before what it waits for; a run that is still going comes before both.
+func TestStatusPaused(t *testing.T) {
+	ref := func(c string) ads.Ref { return ads.Ref{ClientID: c, Connection: "adplatform"} }
+	pause := store.Pause{At: noon.Add(-90 * time.Minute), By: "login\x1b 1234"}
+	doc := NewStatus("sqlite:x", []store.ConnectionStatus{
+		{Ref: ref("going"), Running: true, Holder: "pid 1", Since: noon, Pause: pause},
+		{Ref: ref("held"), Pause: pause, Wait: store.Wait{Reason: "daily quota", Until: noon.Add(time.Hour)}},
+	}, []ads.Ref{ref("going"), ref("held")}, noon)
+	doc = doc.Serving([]store.Worker{{Name: "w", Alive: true}}, func(ads.Ref) (string, time.Time) { return "every 15m", noon.Add(time.Minute) })
+	if a, b := doc.Connections[0], doc.Connections[1]; a.State != StateRunning || a.PausedAt == nil || b.State != StatePaused || b.Next != nil || *b.PausedAt != "2026-03-04T10:30:00Z" || *b.PausedBy != pause.By {
+		t.Errorf("%+v", doc.Connections)
+	}
+	var b strings.Builder
+	if err := doc.Write(&b, noon); err != nil {
+		t.Fatal(err)
+	}
+	if s := b.String(); !strings.Contains(s, "paused") || !strings.Contains(s, "1234, since 10:30:00 (90 min ago)") || strings.Contains(s, "\x1b") {
+		t.Errorf("%q", s)
+	}
+}

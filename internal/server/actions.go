@@ -24,6 +24,8 @@ func (s *Server) actions(mux *http.ServeMux) {
 	mux.HandleFunc("POST /actions/sync", s.action(s.actSync))
 	mux.HandleFunc("POST /actions/retry", s.action(s.actRetry))
 	mux.HandleFunc("POST /actions/drop", s.action(s.actDrop))
+	mux.HandleFunc("POST /actions/pause", s.action(s.actPause))
+	mux.HandleFunc("POST /actions/resume", s.action(s.actResume))
 }
 
 // action does what a form asks for and leads back to the page that it came from. do gives the key of a note.
@@ -37,7 +39,7 @@ func (s *Server) action(do func(context.Context, url.Values) (string, error)) ht
 			s.show(w, r, http.StatusForbidden, "trouble", page{Title: "Not done", Body: trouble{"This form is too old.", "", "Load the page again and repeat it."}})
 			return
 		}
-		ctx, cancel := context.WithTimeout(r.Context(), queryTimeout)
+		ctx, cancel := context.WithTimeout(s.as(r), queryTimeout)
 		defer cancel()
 		done, err := do(ctx, r.PostForm)
 		if e, ok := errors.AsType[*service.UnknownError](err); ok {
@@ -77,6 +79,8 @@ func (s *Server) actSync(ctx context.Context, v url.Values) (string, error) {
 		return "", err
 	}
 	switch {
+	case got[0].State == service.Paused:
+		return "held", nil
 	case got[0].State == queue.Parked:
 		return "parked", nil
 	case got[0].Joined:
@@ -91,7 +95,10 @@ func (s *Server) actRetry(ctx context.Context, v url.Values) (string, error) {
 	if err != nil || len(refs) == 0 {
 		return "nothing", err
 	}
-	_, err = s.o.Service.SyncNow(ctx, refs, true)
+	got, err := s.o.Service.SyncNow(ctx, refs, true)
+	if err == nil && !slices.ContainsFunc(got, func(a service.Answer) bool { return a.State != service.Paused }) {
+		return "held", nil
+	}
 	return "retry", err
 }
 

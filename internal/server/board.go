@@ -96,6 +96,9 @@ func (s *Server) all(ctx context.Context) ([]known, error) {
 		}
 		k := &out[i]
 		k.Configured, k.Platform, k.Schedule, k.Interval, k.Next = true, c.Platform, c.Schedule.Text, every, s.o.Service.NextRun(c.Ref)
+		if k.paused() {
+			k.Next = time.Time{}
+		}
 	}
 	for i := range out {
 		out[i].Live = s.live(out[i].Ref)

@@ -77,6 +77,8 @@ func advise(r row) advice {
 		return advice{r.Reason, "Single records, or what the platform says of its list; the others are in the database.", "Look at the open failures below. Those that may pass are tried again by themselves."}
 	case isStale:
 		return advice{r.Reason, "A schedule that asks for more than the quota allows, or runs that end badly: the history below says which.", "Give it a longer interval or a larger quota if its runs mostly wait; otherwise see what they say."}
+	case isPaused:
+		return advice{"Paused " + r.Reason + ".", "Whoever paused it.", "Nothing is synced until Resume, which asks for a run at once and goes on where the last one stopped."}
 	case isStopped:
 		return advice{"The last run was interrupted.", "Nobody's: the process was stopped.", "Nothing is lost: the next run goes on from the last commit."}
 	}

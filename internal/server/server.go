@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"time"
 
-	"adsync/internal/ads"
 	"adsync/internal/config"
 	"adsync/internal/live"
 	"adsync/internal/report"
@@ -63,6 +62,8 @@ func (s *Server) Handler() http.Handler {
 	}
 	mux.HandleFunc("GET /api/v1/status", s.status)
 	mux.HandleFunc("POST /api/v1/sync", s.sync)
+	mux.HandleFunc("POST /api/v1/pause", s.pause)
+	mux.HandleFunc("POST /api/v1/resume", s.resume)
 	s.pages(mux)
 	s.loginPages(mux)
 	return limitBody(http.NewCrossOriginProtection().Handler(s.access.guard(mux)))
@@ -139,26 +140,4 @@ type asked struct {
 	Client     string `json:"client"`
 	Connection string `json:"connection"`
 	Retry      bool   `json:"retry"` // the failures alone
-}
-
-func (s *Server) sync(w http.ResponseWriter, r *http.Request) {
-	var a asked
-	dec := json.NewDecoder(r.Body)
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&a); err != nil {
-		s.json(w, http.StatusBadRequest, problem{`the body must be {"client": "…", "connection": "…"}`})
-		return
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), queryTimeout)
-	defer cancel()
-	got, err := s.o.Service.SyncNow(ctx, []ads.Ref{{ClientID: a.Client, Connection: a.Connection}}, a.Retry)
-	if _, ok := errors.AsType[*service.UnknownError](err); ok {
-		s.json(w, http.StatusNotFound, problem{err.Error()})
-		return
-	}
-	if err != nil {
-		s.json(w, http.StatusServiceUnavailable, problem{err.Error()})
-		return
-	}
-	s.json(w, http.StatusAccepted, report.NewAnswer(got[0].Ref, got[0].Joined, string(got[0].State), got[0].Until, got[0].Reason))
 }

@@ -24,13 +24,14 @@ const (
 	isRefused standing = "refused" // parked until its credentials change
 	isStale   standing = "stale"   // its last complete run is older than two intervals
 	isStopped standing = "stopped" // interrupted; the next run resumes
+	isPaused  standing = "paused"
 	isParked  standing = "parked"
 	isRunning standing = "running"
 	isFresh   standing = "fresh"
 	isNever   standing = "never"
 )
 
-var standings = []standing{isFailed, isPartial, isRefused, isStale, isStopped, isParked, isRunning, isFresh, isNever}
+var standings = []standing{isFailed, isPartial, isRefused, isStale, isStopped, isPaused, isParked, isRunning, isFresh, isNever}
 
 const (
 	rowsPerPage    = 200
@@ -62,6 +63,12 @@ func (k *known) stale(now time.Time) bool {
 	return k.Configured && k.Interval > 0 && !k.LastComplete.IsZero() && now.Sub(k.LastComplete) > staleIntervals*k.Interval
 }
 
+// paused says that somebody has paused the connection; a run of it may still be stopping, or be somebody's own.
+func (k *known) paused() bool { return !k.Pause.At.IsZero() }
+
+// Paused is for the buttons.
+func (r row) Paused() bool { return r.paused() }
+
 func newRow(k known, now time.Time) row {
 	r := row{known: k, URL: connectionURL(k.Ref)}
 	r.State, r.Reason = k.standing(now)
@@ -77,10 +84,13 @@ func (k *known) standing(now time.Time) (standing, string) {
 	if k.Last != nil {
 		failure = k.Last.Error
 	}
+	mark, _, _ := strings.Cut(k.Wait.Mark, ":") // what follows tells credentials apart
 	switch {
-	case parked && k.Wait.Mark == string(observe.ParkAuth):
+	case k.paused() && !k.Running && !k.Live.Running:
+		return isPaused, "by " + k.Pause.By + ", " + relative(k.Pause.At, now)
+	case parked && mark == string(observe.ParkAuth):
 		return isRefused, "credentials refused, waits until they change: " + k.Wait.Reason
-	case parked && k.Wait.Mark == string(observe.ParkFailed):
+	case parked && mark == string(observe.ParkFailed):
 		return isFailed, "next try " + relative(k.Wait.Until, now) + ": " + k.Wait.Reason
 	case k.Running || k.Live.Running:
 		return isRunning, k.doing(now)
