@@ -177,7 +177,10 @@ func (t *auth) send(ctx context.Context, c *Client, l *logical, read func(platfo
 		if got, err = read(reply); err != nil {
 			return err
 		}
-		if !printable(got.Value) || got.Refresh != "" && !printable(got.Refresh) {
+		if got.Refresh != "" && !printable(got.Refresh) {
+			return &ads.Error{Class: ads.ClassBadReply, Code: "bad_token", Endpoint: endpoint, Message: "the token answer has a refresh token with characters that none may have"}
+		}
+		if !printable(got.Value) {
 			return &ads.Error{Class: ads.ClassBadReply, Code: "bad_token", Endpoint: endpoint, Message: "the token answer has an empty token, or one with characters that no token may have"}
 		}
 		return nil

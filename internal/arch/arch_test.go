@@ -33,7 +33,7 @@ var may = map[string][]string{
 	"internal/store/sqlite":          {"internal/ads", "internal/quota", "internal/secret", "internal/store", "internal/tokens"},
 	"internal/store/postgres":        {"internal/ads", "internal/quota", "internal/secret", "internal/store", "internal/tokens"},
 
-	"internal/config":    {"internal/ads", "internal/quota", "internal/secret"},
+	"internal/config":    {"internal/ads", "internal/quota", "internal/secret", "internal/tokens"},
 	"internal/vaults":    {"internal/ads", "internal/config", "internal/retry", "internal/secret"},
 	"internal/report":    {"internal/ads", "internal/engine", "internal/observe", "internal/secret", "internal/store"},
 	"internal/simulator": {"internal/ads"},

@@ -29,7 +29,7 @@ var defences = []defence{
 	{5, "internal/apiclient/auth.go", "if t.refusals++; t.refusals < maxFreshRefusals {", "if t.refusals++; true {", "internal/apiclient", "^TestFreshTokenRefused$"},
 	{10, "internal/apiclient/auth.go", "if tok != t.current {", "if false {", "internal/apiclient", "^(TestTokenRace|TestTokenRotatedByOthers)$"},
 	{14, "internal/adplatform/parse.go", "return time.Duration(min(secs, century) * float64(time.Second))", "return time.Duration(secs) * time.Second", "internal/adplatform", "^TestParseToken$"},
-	{17, "internal/apiclient/auth.go", "if !printable(got.Value) {", "if false {", "internal/apiclient", "^TestTokenPageFaults$/^fault_17"},
+	{17, "internal/apiclient/obtain.go", "if !printable(got.Value) {", "if false {", "internal/apiclient", "^TestTokenPageFaults$/^fault_17"},
 	{23, "internal/retry/retry.go", "d := at.Sub(sentAt(date, now))", "d := at.Sub(now)", "internal/retry", "^TestAfter$/^fault_23"},
 	{27, "internal/retry/retry.go", "f = math.Ceil(min(max(f, 0), Longest.Seconds()))", "f = math.Ceil(max(f, 0))", "internal/retry", "^TestAfter$/^fault_27"},
 	{29, "internal/adplatform/classify.go", "v.Class, v.NotCounted, v.Wait = ads.ClassThrottled, true, waitOf(f.RetryAfter)", "", "internal/adplatform", "^TestClassify$/^fault_29"},

@@ -12,11 +12,12 @@ import (
 type Config struct {
 	Database    Database
 	Web         Web
-	Connections []Connection // in the order of the file; never empty
-	Environment string       // of the file: "production", …; empty where it does not say
-	Source      string       // the configuration file as it was named, or "environment"
-	Warnings    []Problem    // for the user; under Strict and in production they are errors instead
-	Notes       []string     // worth an info line: what was set and not used
+	TokenKeys   []secret.Text // what tokens are sealed with: the first seals, all open; none: they are kept in memory
+	Connections []Connection  // in the order of the file; never empty
+	Environment string        // of the file: "production", …; empty where it does not say
+	Source      string        // the configuration file as it was named, or "environment"
+	Warnings    []Problem     // for the user; under Strict and in production they are errors instead
+	Notes       []string      // worth an info line: what was set and not used
 
 	late      []lateSecret    // in the order of their connections
 	index     map[ads.Ref]int // of Connections

@@ -6,5 +6,5 @@
 //
 // A secret never shows: not in a Problem, not in a Note, not in what %v prints of a Config.
 //
-// It imports ads, quota and secret only. It opens no connection and writes no file but the one that WriteNew is asked for.
+// It imports ads, quota, secret and tokens only. It opens no connection and writes no file but the one that WriteNew is asked for.
 package config

@@ -120,6 +120,10 @@ var (
 			Help: "How the stores that `vault:`, `aws:` and `gcp:` name are reached, where their own variables do not say it.",
 		}, structure("settings of the stores of secrets"), nil),
 		field(Field{
+			Name: "token_key", Secret: true, Implied: "tokens are kept in memory, by each process for itself", Example: "${ADSYNC_TOKEN_KEY}",
+			Help: "The key that access and refresh tokens are sealed with in the database, so that all processes share them: `openssl rand -base64 32`. In a list the first seals and all open, which is how a key is replaced ([secrets.md](secrets.md#tokens)).",
+		}, tokenKey, nil),
+		field(Field{
 			Name: "web",
 			Help: "Where the dashboard of `adsync serve` is, and what it takes to look at it.",
 		}, structure("settings of the dashboard"), nil),

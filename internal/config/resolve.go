@@ -24,6 +24,8 @@ func (c *Config) Resolve(ctx context.Context) error {
 		switch l.connection {
 		case ofDatabase:
 			c.Database = v.(Database)
+		case ofTokenKey:
+			c.setTokenKey(l.field.Name, v)
 		case ofWeb:
 			c.Web.set(l.field.Name, v)
 		default:
