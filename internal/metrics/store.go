@@ -204,6 +204,26 @@ func (s *measured) Paused(ctx context.Context) (_ map[ads.Ref]store.Pause, err e
 	return s.Store.Paused(ctx)
 }
 
+func (s *measured) Audit(ctx context.Context, e store.AuditEntry) (err error) {
+	defer s.since(time.Now(), "audit", &err)
+	return s.Store.Audit(ctx, e)
+}
+
+func (s *measured) AuditLog(ctx context.Context, limit int, beforeID int64) (_ []store.AuditEntry, err error) {
+	defer s.since(time.Now(), "audit_log", &err)
+	return s.Store.AuditLog(ctx, limit, beforeID)
+}
+
+func (s *measured) Notices(ctx context.Context) (_ []store.Notice, err error) {
+	defer s.since(time.Now(), "notices", &err)
+	return s.Store.Notices(ctx)
+}
+
+func (s *measured) UpdateNotices(ctx context.Context, fn func([]store.Notice, time.Time) ([]store.Notice, []store.NoticeKey)) (err error) {
+	defer s.since(time.Now(), "update_notices", &err)
+	return s.Store.UpdateNotices(ctx, fn)
+}
+
 func (s *measured) LastStarts(ctx context.Context) (_ map[ads.Ref]time.Time, err error) {
 	defer s.since(time.Now(), "last_starts", &err)
 	return s.Store.LastStarts(ctx)

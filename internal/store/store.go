@@ -68,6 +68,17 @@ type Store interface {
 	// Paused gives all connections that are paused.
 	Paused(ctx context.Context) (map[ads.Ref]Pause, error)
 
+	// Audit keeps what somebody asked for and what became of it, with the database's time. Texts are cut to MaxAuditText.
+	Audit(ctx context.Context, e AuditEntry) error
+	// AuditLog gives entries, newest first, below an id (0: from the newest), at most limit and never more than MaxAudit.
+	AuditLog(ctx context.Context, limit int, beforeID int64) ([]AuditEntry, error)
+
+	// Notices gives what somebody outside was told of, or is to be told of.
+	Notices(ctx context.Context) ([]Notice, error)
+	// UpdateNotices changes notices in one transaction, which no other one runs beside: fn is given all of them and the database's time, and gives those that are
+	// new or others now, and those to forget. It is pure and may be called again.
+	UpdateNotices(ctx context.Context, fn func(all []Notice, now time.Time) (put []Notice, drop []NoticeKey)) error
+
 	// Status describes every connection that has a run, a lock, a wait, a pause or an open failure, ordered by client and connection.
 	Status(ctx context.Context) ([]ConnectionStatus, error)
 	// Runs yields the runs of a connection (all where ref is zero), newest first, at most limit.
@@ -79,7 +90,7 @@ type Store interface {
 	// DueRetries gives connections with open failures whose next try is due, each once, the longest due first, at most limit.
 	DueRetries(ctx context.Context, now time.Time, limit int) ([]ads.Ref, error)
 	// Prune deletes runs that finished and failures that were resolved before then, and says how many; the newest run of a connection, its
-	// newest complete one and all that may be resumed stay. It works in small steps and does a bounded number of them: what is left is for the next call.
+	// newest complete one and all that may be resumed stay. Entries of the audit log go after KeepAudit. It works in small steps and does a bounded number of them: what is left is for the next call.
 	Prune(ctx context.Context, before time.Time) (int64, error)
 	// Failures yields the failures that f selects, ordered by id.
 	Failures(ctx context.Context, f FailureFilter) iter.Seq2[Failure, error]
@@ -282,6 +293,43 @@ type Wait struct {
 type Pause struct {
 	At time.Time
 	By string
+}
+
+// AuditEntry is one thing that somebody asked for.
+type AuditEntry struct {
+	ID     int64     // given by the database
+	At     time.Time // by its clock
+	Who    string    // "login 3f2a9c1b", "token", "this machine"
+	Remote string    // the address that it came from
+	Action string    // "sync", "pause", …
+	Ref    ads.Ref   // zero: about none
+	Detail string
+	Result string
+}
+
+// Bounds of the audit log.
+const (
+	KeepAudit    = 365 * 24 * time.Hour
+	MaxAudit     = 1000
+	MaxAuditText = 500 // characters
+)
+
+// NoticeKey names a trouble: a connection has each kind once.
+type NoticeKey struct {
+	Ref     ads.Ref
+	Trouble string
+}
+
+// Notice is a trouble that somebody outside was told of, or is to be told of. Whoever tells claims it first, so that several processes tell once.
+type Notice struct {
+	NoticeKey
+	Reason       string
+	Since        time.Time
+	EndedAt      time.Time // zero: it goes on
+	ToldAt       time.Time // the last time; zero: nobody was told yet
+	Tries        int       // in a row that failed
+	ClaimedBy    string
+	ClaimedUntil time.Time // a claim that is older has lapsed
 }
 
 // RunRecord is a row of runs.

@@ -174,8 +174,8 @@ func (s *Store) checkRights(ctx context.Context) error {
 	err := s.read(ctx, "check", func(ctx context.Context, c *pgx.Conn) error {
 		rows, err := c.Query(ctx, `SELECT p || ' on ' || t FROM unnest($1::text[]) t, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) p WHERE NOT has_table_privilege(t, p)
 			UNION ALL SELECT 'DELETE on ' || t FROM unnest($2::text[]) t WHERE NOT has_table_privilege(t, 'DELETE')`,
-			[]string{"campaigns", "accounts", "runs", "failures", "adsync_locks", "adsync_run_state", "adsync_items", "adsync_sweeps", "adsync_quota", "adsync_workers", "adsync_token_root", "adsync_tokens", "adsync_token_ends"},
-			[]string{"failures", "adsync_items", "adsync_sweeps", "adsync_workers", "adsync_tokens", "adsync_token_ends"})
+			[]string{"campaigns", "accounts", "runs", "failures", "adsync_locks", "adsync_audit", "adsync_notices", "adsync_run_state", "adsync_items", "adsync_sweeps", "adsync_quota", "adsync_workers", "adsync_token_root", "adsync_tokens", "adsync_token_ends"},
+			[]string{"failures", "adsync_audit", "adsync_notices", "adsync_items", "adsync_sweeps", "adsync_workers", "adsync_tokens", "adsync_token_ends"})
 		if err != nil {
 			return err
 		}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"adsync/internal/store"
 	"adsync/internal/store/internal/common"
 )
 
@@ -51,7 +52,18 @@ func (s *Store) Prune(ctx context.Context, before time.Time) (int64, error) {
 		})
 		return gone, gone, err
 	})
-	return runs + failures, err
+	if err != nil {
+		return runs + failures, err
+	}
+	entries, err := common.Prune(func() (seen, gone int64, err error) {
+		err = s.tx(ctx, "prune", func(ctx context.Context, c *pgx.Conn) error {
+			tag, err := c.Exec(ctx, "DELETE FROM adsync_audit WHERE id = ANY (ARRAY (SELECT id FROM adsync_audit WHERE at < clock_timestamp() - $1::interval ORDER BY at LIMIT $2))", store.KeepAudit, common.PruneBatch)
+			gone = tag.RowsAffected()
+			return err
+		})
+		return gone, gone, err
+	})
+	return runs + failures + entries, err
 }
 
 // dropItems deletes items that ended runs of any connection have left.

@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"time"
 
+	"adsync/internal/store"
 	"adsync/internal/store/internal/common"
 )
 
@@ -59,7 +60,17 @@ func (s *Store) Prune(ctx context.Context, before time.Time) (int64, error) {
 		})
 		return gone, gone, err
 	})
-	return runs + failures, err
+	if err != nil {
+		return runs + failures, err
+	}
+	entries, err := common.Prune(func() (seen, gone int64, err error) {
+		err = s.write.tx(ctx, "prune", func(c *conn) (err error) {
+			gone, err = c.exec("DELETE FROM adsync_audit WHERE id IN (SELECT id FROM adsync_audit WHERE at < ? ORDER BY at LIMIT ?)", stamp(time.Now().Add(-store.KeepAudit)), common.PruneBatch)
+			return err
+		})
+		return gone, gone, err
+	})
+	return runs + failures + entries, err
 }
 
 // dropItems deletes items that ended runs of any connection have left.

@@ -96,6 +96,8 @@ var suite = []struct {
 	{"TwoStores", testTwoStores},
 	{"ClientsApart", testClientsApart},
 	{"Pause", testPause},
+	{"Audit", testAudit},
+	{"Notices", testNotices},
 	{"Workers", testWorkers},
 	{"Lease", testLease},
 	{"ForgottenWorker", testForgottenWorker},

@@ -279,3 +279,12 @@ func StatusList(all map[ads.Ref]*store.ConnectionStatus) []store.ConnectionStatu
 	})
 	return out
 }
+
+// AuditTexts are an entry's texts as they are kept: in the order of the columns who, remote, action, client_id, connection, detail, result.
+func AuditTexts(e store.AuditEntry) []any {
+	out := make([]any, 0, 7)
+	for _, s := range []string{e.Who, e.Remote, e.Action, e.Ref.ClientID, e.Ref.Connection, e.Detail, e.Result} {
+		out = append(out, ads.Printable(s, store.MaxAuditText))
+	}
+	return out
+}
