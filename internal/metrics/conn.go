@@ -36,6 +36,9 @@ type conn struct {
 	quota    observe.QuotaState
 	quotaAt  time.Time
 
+	tokenEnd time.Time // when it can no longer get a token by itself; zero: not known
+	tokenAt  time.Time // when that was told here
+
 	stored Standing // as the database last had it
 	readAt time.Time
 }
@@ -110,6 +113,8 @@ func (c *conn) observe(e *observe.Event) {
 		c.retries = count(c.retries, class(d.Class))
 	case observe.QuotaState:
 		c.quota, c.quotaAt = d, e.At
+	case observe.TokenEnds:
+		c.tokenEnd, c.tokenAt = d.At, e.At
 	}
 }
 
@@ -201,6 +206,14 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
+// tokenEnds is what was heard last, here or from the database. c.mu is held.
+func (c *conn) tokenEnds() time.Time {
+	if c.readAt.After(c.tokenAt) {
+		return c.stored.TokenEnd
+	}
+	return c.tokenEnd
+}
+
 // show gives every series of the connection to emit. c.mu is held.
 func (c *conn) show(s state, now time.Time, emit func(f *family, v float64, label ...string)) {
 	stamp := func(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
@@ -219,6 +232,9 @@ func (c *conn) show(s state, now time.Time, emit func(f *family, v float64, labe
 	emit(running, oneIf(s.running))
 	if s.parked != "" {
 		emit(parkedUntil, stamp(s.until), string(s.parked))
+	}
+	if end := c.tokenEnds(); !end.IsZero() {
+		emit(tokenExpires, stamp(end))
 	}
 	if !c.readAt.IsZero() {
 		emit(campaigns, float64(c.stored.Campaigns))

@@ -33,6 +33,7 @@ func everything(t testing.TB) *bench {
 	b.on(observe.RequestEnded{Endpoint: "list campaigns"})
 	b.on(observe.Retry{Class: ads.ClassTransient})
 	b.on(observe.TokenRenewed{Reason: "first"})
+	b.on(observe.TokenEnds{At: b.now().Add(time.Hour)})
 	b.on(observe.WaitStarted{Reason: observe.WaitQuota})
 	b.on(observe.QuotaState{Bucket: "acme", Used: 1, Limit: 10, Window: time.Minute})
 	b.on(observe.RecordFailed{Class: ads.ClassBadRecord})
@@ -48,7 +49,7 @@ func everything(t testing.TB) *bench {
 				return nil, store.ErrFenced
 			}
 			failing = true
-			return []Standing{{Ref: acme}}, nil
+			return []Standing{{Ref: acme, TokenEnd: b.now().Add(time.Hour)}}, nil
 		},
 		Jobs:    func(context.Context) (map[string]int64, error) { return map[string]int64{"queued": 1}, nil },
 		Workers: func() int { return 1 }, Runs: func() int { return 0 },

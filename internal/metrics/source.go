@@ -21,7 +21,8 @@ type Standing struct {
 	Parked       observe.ParkKind // with ParkedUntil
 	ParkedUntil  time.Time        // zero: not parked
 	OpenFailures int64
-	Campaigns    int64 // not marked as removed
+	Campaigns    int64     // not marked as removed
+	TokenEnd     time.Time // when it can no longer get a token by itself; zero: no such end is known
 }
 
 // Sources are where gauges come from that events do not tell. Each may be nil. They are asked when a scrape comes and what they last said is old, one at a
@@ -172,7 +173,7 @@ func Stored(st store.Store) func(ctx context.Context) ([]Standing, error) {
 		}
 		out := make([]Standing, 0, len(all))
 		for _, c := range all {
-			s := Standing{Ref: c.Ref, LastComplete: c.LastComplete, Running: c.Running, OpenFailures: c.OpenFailures, Campaigns: c.Campaigns}
+			s := Standing{Ref: c.Ref, LastComplete: c.LastComplete, Running: c.Running, OpenFailures: c.OpenFailures, Campaigns: c.Campaigns, TokenEnd: c.TokenEnd}
 			if c.Last != nil {
 				s.Since = c.Last.StartedAt
 				if c.Last.Figures.Synced > 0 {

@@ -38,6 +38,11 @@ func levelOf(d observe.Data) (slog.Level, bool) {
 		return slog.LevelInfo, true
 	case observe.RecordFailed:
 		return slog.LevelWarn, true
+	case observe.TokenEnds:
+		if d.Days > 0 {
+			return slog.LevelWarn, true
+		}
+		return slog.LevelDebug, true
 	case observe.Parked:
 		if d.Kind == observe.ParkAuth {
 			return slog.LevelWarn, true
@@ -111,6 +116,11 @@ func (c *Console) words(e observe.Event, t *tracker) (string, []slog.Attr) {
 			[]slog.Attr{slog.String("code", d.Code), slog.Int("try", d.Try), slog.Float64("delay_seconds", seconds(d.Delay))}
 	case observe.TokenRenewed:
 		return "token renewed", []slog.Attr{slog.String("reason", d.Reason), slog.Float64("life_seconds", seconds(d.Life))}
+	case observe.TokenEnds:
+		if d.At.IsZero() {
+			return "the token is renewed by itself, no end of that is known", nil
+		}
+		return TokenEnds(d.At, d.Why, now), hinted([]slog.Attr{slog.Time("ends_at", d.At.UTC()), slog.Int("days", d.Days)}, tokenCure)
 	case observe.Circuit:
 		if d.Open {
 			return fmt.Sprintf("%s does not answer: only probes are sent until it does: %s", d.Host, d.Message), []slog.Attr{slog.String("host", d.Host)}

@@ -62,9 +62,11 @@ type ConnectionStatus struct {
 	LastRun      *Run    `json:"last_run"`
 	Configured   bool    `json:"configured"`
 	Schedule     *string `json:"schedule"`
-	Next         *string `json:"next_run_at"` // by the schedule, where a service is at work
+	Next         *string `json:"next_run_at"`   // by the schedule, where a service is at work
+	TokenEnds    *string `json:"token_ends_at"` // when it can no longer get a token by itself
+	TokenWhy     *string `json:"token_ends_why"`
 
-	lastComplete, since, until, paused, finished, next time.Time
+	lastComplete, since, until, paused, finished, next, tokenEnds time.Time
 }
 
 // Run is a row of runs.
@@ -108,6 +110,9 @@ func NewStatus(database string, known []store.ConnectionStatus, configured []ads
 		}
 		if p := k.Pause; !p.At.IsZero() {
 			c.PausedAt, c.PausedBy, c.paused = stamp(p.At), text(p.By), p.At
+		}
+		if !k.TokenEnd.IsZero() {
+			c.TokenEnds, c.TokenWhy, c.tokenEnds = stamp(k.TokenEnd), text(k.TokenWhy), k.TokenEnd
 		}
 		if r := k.Last; r != nil {
 			c.finished = r.FinishedAt
@@ -244,11 +249,39 @@ func (c ConnectionStatus) note(now time.Time) string {
 			s = *c.LastRun.Error
 		}
 	}
-	if !c.Configured {
+	add := func(more string) {
 		if s != "" {
 			s += "; "
 		}
-		s += "not in the configuration"
+		s += more
+	}
+	if TokenNear(c.tokenEnds, now) {
+		add(TokenEnds(c.tokenEnds, *cmp.Or(c.TokenWhy, new(string)), now))
+	}
+	if !c.Configured {
+		add("not in the configuration")
+	}
+	return s
+}
+
+// tokenNear is how long before its end a token is worth a note.
+const tokenNear = 7 * 24 * time.Hour
+
+// TokenNear says that the end of a connection's token is near enough for somebody to do something, or past.
+func TokenNear(end, now time.Time) bool { return !end.IsZero() && end.Sub(now) <= tokenNear }
+
+// tokenCure is what helps against it.
+const tokenCure = "authorise adsync on the platform again, and configure the new token"
+
+// TokenEnds says when a connection's token ends, or has ended, and why.
+func TokenEnds(end time.Time, why string, now time.Time) string {
+	verb := "ends"
+	if !end.After(now) {
+		verb = "ended"
+	}
+	s := fmt.Sprintf("its token %s %s (%s)", verb, ago(end, now), end.UTC().Format("2006-01-02 15:04 UTC"))
+	if why != "" {
+		s += ": " + why
 	}
 	return s
 }

@@ -11,6 +11,7 @@ import (
 	"adsync/internal/ads"
 	"adsync/internal/live"
 	"adsync/internal/observe"
+	"adsync/internal/report"
 	"adsync/internal/store"
 )
 
@@ -72,6 +73,9 @@ func (r row) Paused() bool { return r.paused() }
 func newRow(k known, now time.Time) row {
 	r := row{known: k, URL: connectionURL(k.Ref)}
 	r.State, r.Reason = k.standing(now)
+	if report.TokenNear(k.TokenEnd, now) {
+		r.Reason = strings.TrimPrefix(r.Reason+"; "+report.TokenEnds(k.TokenEnd, k.TokenWhy, now), "; ")
+	}
 	if !k.Configured {
 		r.Reason = strings.TrimPrefix(r.Reason+"; not in the configuration", "; ")
 	}
