@@ -36,7 +36,8 @@ const (
 
 // access decides who may see and do what. Its zero value lets everybody in, which is for loopback alone.
 type access struct {
-	web config.Web
+	web     config.Web
+	guessed func(r *http.Request, what string) // told of tokens that are wrong; may be nil
 
 	mu       sync.Mutex
 	sessions map[[sha256.Size]byte]*session
@@ -111,6 +112,9 @@ func (a *access) program(r *http.Request) bool {
 		}
 	}
 	a.failed(r)
+	if a.guessed != nil {
+		a.guessed(r, "a wrong token")
+	}
 	return false
 }
 
@@ -148,11 +152,12 @@ func (a *access) who(r *http.Request) string {
 		return "this machine"
 	}
 	if c, err := r.Cookie(sessionCookie); err == nil && a.session(r) != nil {
-		key := sha256.Sum256([]byte(c.Value))
-		return "login " + hex.EncodeToString(key[:4])
+		return loginName(sha256.Sum256([]byte(c.Value)))
 	}
 	return "token"
 }
+
+func loginName(key [sha256.Size]byte) string { return "login " + hex.EncodeToString(key[:4]) }
 
 func random() string {
 	var b [32]byte
@@ -160,10 +165,10 @@ func random() string {
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
-// login begins a session where the password is right; wait is how long this address, or everybody, has to wait before the next try.
-func (a *access) login(w http.ResponseWriter, r *http.Request, password string) (ok bool, wait time.Duration) {
+// login begins a session where the password is right, and names it; wait is how long this address, or everybody, has to wait before the next try.
+func (a *access) login(w http.ResponseWriter, r *http.Request, password string) (who string, wait time.Duration) {
 	if wait := a.wait(r); wait > 0 {
-		return false, wait
+		return "", wait
 	}
 	want := a.web.Password
 	if want.Empty() {
@@ -171,7 +176,7 @@ func (a *access) login(w http.ResponseWriter, r *http.Request, password string) 
 	}
 	if !same(password, want) {
 		a.failed(r)
-		return false, 0
+		return "", 0
 	}
 	a.succeeded(r)
 	value, now := random(), time.Now()
@@ -179,10 +184,11 @@ func (a *access) login(w http.ResponseWriter, r *http.Request, password string) 
 	if len(a.sessions) >= maxSessions {
 		a.dropOldest()
 	}
-	a.sessions[sha256.Sum256([]byte(value))] = &session{begun: now, used: now, csrf: random()}
+	key := sha256.Sum256([]byte(value))
+	a.sessions[key] = &session{begun: now, used: now, csrf: random()}
 	a.mu.Unlock()
 	http.SetCookie(w, cookie(r, sessionCookie, value, int(sessionLife.Seconds())))
-	return true, 0
+	return loginName(key), 0
 }
 
 func (a *access) dropOldest() {

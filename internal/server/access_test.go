@@ -125,7 +125,8 @@ func TestLoginAttempts(t *testing.T) {
 		try := func(from, password string) (bool, time.Duration) {
 			r := httptest.NewRequest("POST", "/login", nil)
 			r.RemoteAddr = from + ":1000"
-			return a.login(httptest.NewRecorder(), r, password)
+			who, wait := a.login(httptest.NewRecorder(), r, password)
+			return who != "", wait
 		}
 		guesses, begin := 0, time.Now()
 		for time.Since(begin) < 24*time.Hour {
@@ -158,7 +159,7 @@ func TestSessionsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAccess(config.Web{Password: secret.New(webPassword)})
 		w := httptest.NewRecorder()
-		if ok, _ := a.login(w, httptest.NewRequest("POST", "/login", nil), webPassword); !ok {
+		if who, _ := a.login(w, httptest.NewRequest("POST", "/login", nil), webPassword); who == "" {
 			t.Fatal("no login")
 		}
 		r := httptest.NewRequest("GET", "/", nil)

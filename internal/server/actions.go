@@ -42,6 +42,10 @@ func (s *Server) action(do func(context.Context, url.Values) (string, error)) ht
 		ctx, cancel := context.WithTimeout(s.as(r), queryTimeout)
 		defer cancel()
 		done, err := do(ctx, r.PostForm)
+		s.record(r, store.AuditEntry{
+			Who: whoOf(ctx), Action: strings.TrimPrefix(r.URL.Path, "/actions/"), Ref: ads.Ref{ClientID: r.PostForm.Get("client"), Connection: r.PostForm.Get("connection")},
+			Detail: detailOf(r.PostForm, actorOf(ctx).detail), Result: outcome(done, err),
+		})
 		if e, ok := errors.AsType[*service.UnknownError](err); ok {
 			s.missing(w, r, shown(e.Error())+".")
 			return
@@ -50,8 +54,6 @@ func (s *Server) action(do func(context.Context, url.Values) (string, error)) ht
 			s.failed(w, r, err)
 			return
 		}
-		s.o.Log.Info("asked for on the dashboard", "action", strings.TrimPrefix(r.URL.Path, "/actions/"), "result", done, "from", callerOf(r),
-			"client", shown(r.PostForm.Get("client")), "connection", shown(r.PostForm.Get("connection")), "class", shown(r.PostForm.Get("class")))
 		s.board.stale()
 		to := back(r.PostForm.Get("back"))
 		to.RawQuery = with(to.Query(), "done", done).Encode()
@@ -142,6 +144,7 @@ func (s *Server) has(ctx context.Context, f store.FailureFilter) (bool, error) {
 func (s *Server) actDrop(ctx context.Context, v url.Values) (string, error) {
 	f, done := filterOf(v), "nothing"
 	f.Limit = dropBatch
+	total := int64(0)
 	for range dropRounds {
 		var ids []int64
 		for x, err := range s.o.Store.Failures(ctx, f) {
@@ -153,7 +156,10 @@ func (s *Server) actDrop(ctx context.Context, v url.Values) (string, error) {
 		if len(ids) == 0 {
 			break
 		}
-		if _, err := s.o.Store.DropFailures(ctx, ids); err != nil {
+		n, err := s.o.Store.DropFailures(ctx, ids)
+		total += n
+		actorOf(ctx).detail = number(total) + " dropped"
+		if err != nil {
 			return "", err
 		}
 		done, f.After = "dropped", ids[len(ids)-1]

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"adsync/internal/store"
 )
 
 // loginView is the page that asks who is there.
@@ -23,7 +25,9 @@ func (s *Server) loginPages(mux *http.ServeMux) {
 			plain(w, http.StatusForbidden, "this form is too old")
 			return
 		}
+		who := s.access.who(r)
 		s.access.logout(w, r)
+		s.record(r, store.AuditEntry{Who: who, Action: "logout", Result: "done"})
 		http.Redirect(w, r, "/login", http.StatusSeeOther)
 	})
 }
@@ -33,16 +37,17 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 		plain(w, http.StatusBadRequest, "the form cannot be read")
 		return
 	}
-	ok, wait := s.access.login(w, r, r.PostForm.Get("password"))
+	who, wait := s.access.login(w, r, r.PostForm.Get("password"))
 	switch {
-	case ok:
-		s.o.Log.Info("somebody logged in to the dashboard", "from", callerOf(r))
+	case who != "":
+		s.record(r, store.AuditEntry{Who: who, Action: "login", Result: "done"})
 		http.Redirect(w, r, "/", http.StatusSeeOther)
 	case wait > 0:
 		w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
 		s.show(w, r, http.StatusTooManyRequests, "login", page{Title: "Log in", Body: loginView{"Too many wrong passwords. Try again in " + span(wait) + "."}})
 	default:
 		s.o.Log.Warn("a wrong password for the dashboard", "from", callerOf(r))
+		s.guessed(r, "a wrong password")
 		s.show(w, r, http.StatusUnauthorized, "login", page{Title: "Log in", Body: loginView{"This is not the password."}})
 	}
 }

@@ -13,6 +13,7 @@ func (s *Server) pages(mux *http.ServeMux) {
 	mux.HandleFunc("GET /c/{client}/{connection}", s.connection)
 	mux.HandleFunc("GET /c/{client}/{connection}/campaigns", s.campaigns)
 	mux.HandleFunc("GET /failures", s.failures)
+	mux.HandleFunc("GET /audit", s.audit)
 	s.actions(mux)
 	mux.HandleFunc("GET /events", s.events)
 }

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"adsync/internal/ads"
 	"adsync/internal/queue"
 	"adsync/internal/report"
 	"adsync/internal/service"
+	"adsync/internal/store"
 )
 
 func (s *Server) actPause(ctx context.Context, v url.Values) (string, error) {
@@ -62,6 +64,13 @@ func (s *Server) program(w http.ResponseWriter, r *http.Request, do func(context
 	ctx, cancel := context.WithTimeout(s.as(r), queryTimeout)
 	defer cancel()
 	got, err := do(ctx, a)
+	e := store.AuditEntry{
+		Who: whoOf(ctx), Action: strings.TrimPrefix(r.URL.Path, "/api/v1/"), Ref: ads.Ref{ClientID: a.Client, Connection: a.Connection}, Result: outcome(string(got.State), err),
+	}
+	if a.Retry {
+		e.Detail = "the failures alone"
+	}
+	s.record(r, e)
 	if _, ok := errors.AsType[*service.UnknownError](err); ok {
 		s.json(w, http.StatusNotFound, problem{err.Error()})
 		return
@@ -72,17 +81,4 @@ func (s *Server) program(w http.ResponseWriter, r *http.Request, do func(context
 	}
 	s.board.stale()
 	s.json(w, http.StatusAccepted, report.NewAnswer(got.Ref, got.Joined, string(got.State), got.Until, got.Reason))
-}
-
-type whoKey struct{}
-
-// as is a request's context that says who asks.
-func (s *Server) as(r *http.Request) context.Context {
-	return context.WithValue(r.Context(), whoKey{}, s.access.who(r))
-}
-
-// whoOf is who asks, as `as` has it.
-func whoOf(ctx context.Context) string {
-	who, _ := ctx.Value(whoKey{}).(string)
-	return who
 }

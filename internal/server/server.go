@@ -35,6 +35,7 @@ type Server struct {
 	access  *access
 	board   board
 	viewers viewers
+	guesses guesses
 	ending  chan struct{} // closed when Serve ends: streams would keep it open
 }
 
@@ -49,7 +50,9 @@ const (
 
 // New is a server of a service.
 func New(o Options) *Server {
-	return &Server{o: o, access: newAccess(o.Web), ending: make(chan struct{})}
+	s := &Server{o: o, access: newAccess(o.Web), ending: make(chan struct{})}
+	s.access.guessed = s.guessed
+	return s
 }
 
 // Handler has all pages.
