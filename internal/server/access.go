@@ -64,11 +64,19 @@ func newAccess(w config.Web) *access {
 // open says that nobody has to log in.
 func (a *access) open() bool { return a.web.Password.Empty() && a.web.Token.Empty() }
 
+// headers are on every answer, whatever it is: no other site may frame it, read it, run in it, or learn where a reader came from.
+var headers = [][2]string{
+	{"Content-Security-Policy", policy}, {"X-Content-Type-Options", "nosniff"}, {"Referrer-Policy", "no-referrer"},
+	{"Cross-Origin-Opener-Policy", "same-origin"}, {"Cross-Origin-Resource-Policy", "same-origin"},
+}
+
 // guard lets through who may pass: health pages always, programs by their token, people by their login, everybody on loopback where there is no login. Who comes
 // under a foreign name to a machine without a login was led there by somebody else's page.
 func (a *access) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("X-Content-Type-Options", "nosniff")
+		for _, h := range headers {
+			w.Header().Set(h[0], h[1])
+		}
 		switch path := r.URL.Path; {
 		case path == "/healthz" || path == "/readyz":
 		case a.open():

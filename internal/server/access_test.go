@@ -184,3 +184,30 @@ func TestSessionsEnd(t *testing.T) {
 		}
 	})
 }
+
+// Pages, documents, assets and refusals: no answer is without these headers.
+func TestHeaders(t *testing.T) {
+	b := newBed(t, "acme")
+	ask := func(want int) {
+		t.Helper()
+		for _, path := range []string{"/", "/audit", "/api/v1/status", "/healthz", "/readyz", "/assets/x/style.css", "/no/such/page", "/c/nobody/x", "/login"} {
+			code, _, h := newVisitor(b).do("GET", path, "", nil)
+			for name, want := range map[string]string{
+				"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Resource-Policy": "same-origin",
+			} {
+				if got := h.Get(name); got != want {
+					t.Errorf("%s (%d): %s is %q", path, code, name, got)
+				}
+			}
+			if got := h.Get("Content-Security-Policy"); !strings.Contains(got, "default-src 'none'") || !strings.Contains(got, "frame-ancestors 'none'") || strings.Contains(got, "unsafe") {
+				t.Errorf("%s (%d): %q", path, code, got)
+			}
+			if path == "/" && code != want {
+				t.Errorf("%s: %d, want %d", path, code, want)
+			}
+		}
+	}
+	ask(200)
+	guarded(b)
+	ask(303)
+}

@@ -79,9 +79,6 @@ func (s *Server) show(w http.ResponseWriter, r *http.Request, code int, name str
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Security-Policy", policy)
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
 	w.WriteHeader(code)
 	_, _ = b.WriteTo(w)
 }
@@ -96,6 +93,5 @@ func (s *Server) asset(w http.ResponseWriter, r *http.Request) {
 	if r.PathValue("mark") == buildMark {
 		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 	}
-	w.Header().Set("X-Content-Type-Options", "nosniff")
 	http.ServeContent(w, r, name, time.Time{}, bytes.NewReader(b))
 }
