@@ -14,8 +14,10 @@ import (
 	"adsync/internal/apiclient"
 	"adsync/internal/config"
 	"adsync/internal/connect"
+	"adsync/internal/platform"
 	"adsync/internal/report"
 	"adsync/internal/store"
+	"adsync/internal/tokens"
 )
 
 type checkCmd struct {
@@ -60,8 +62,22 @@ func (c *checkCmd) Run(a *app) error {
 		Message: plural(int64(len(conns)), "connection") + warned(len(cfg.Warnings)),
 	})
 	if !c.Offline {
-		found = append(found, a.checkDatabase(cfg.Database, c.Migrate))
-		found = append(found, a.checkLogins(conns)...)
+		database := a.checkDatabase(cfg.Database, c.Migrate)
+		var m *tokens.Manager
+		switch {
+		case !database.OK:
+			found = append(found, database)
+		case len(cfg.TokenKeys) == 0:
+			database.Message += "; " + inMemory
+			found = append(found, database)
+		default:
+			var f finding
+			var done func()
+			m, done, f = a.checkTokens(cfg.TokenKeys, cfg.Database)
+			defer done()
+			found = append(found, database, f)
+		}
+		found = append(found, a.checkLogins(conns, m)...)
 	}
 	return a.checked(found)
 }
@@ -119,12 +135,13 @@ func (a *app) checkDatabase(db config.Database, migrate bool) finding {
 }
 
 // checkLogins logs in to every connection, several at a time. Connections with the same credentials at the same host share one login.
-func (a *app) checkLogins(conns []config.Connection) []finding {
+func (a *app) checkLogins(conns []config.Connection, m *tokens.Manager) []finding {
 	type key struct{ platform, url, login string }
 	first := map[key]int{}
 	out := make([]finding, len(conns))
-	shared := apiclient.NewShared(apiclient.SharedConfig{})
+	shared, kept := apiclient.NewShared(apiclient.SharedConfig{}), apiclient.NewShared(apiclient.SharedConfig{Tokens: m})
 	defer shared.CloseIdle()
+	defer kept.CloseIdle()
 	free := make(chan struct{}, loginsAtOnce)
 	var wg sync.WaitGroup
 	same := make([]int, len(conns))
@@ -142,7 +159,7 @@ func (a *app) checkLogins(conns []config.Connection) []finding {
 		wg.Go(func() {
 			free <- struct{}{}
 			defer func() { <-free }()
-			out[i] = a.checkLogin(c, shared)
+			out[i] = a.checkLogin(c, shared, kept, m != nil)
 		})
 	}
 	wg.Wait()
@@ -155,10 +172,13 @@ func (a *app) checkLogins(conns []config.Connection) []finding {
 	return out
 }
 
-func (a *app) checkLogin(c config.Connection, shared *apiclient.Shared) finding {
+// checkLogin logs in, also where a token is kept: what is asked is whether the credentials are good. Tokens that are had from earlier ones are had as in a
+// sync: a renewal may use the earlier one up, so there is none where the next one would be kept nowhere.
+func (a *app) checkLogin(c config.Connection, shared, kept *apiclient.Shared, keeps bool) finding {
 	ctx, cancel := context.WithTimeout(a.ctx, loginWithin)
 	defer cancel()
 	c.Timeout, c.MaxElapsed, c.Quota = min(c.Timeout, loginAttempt), min(c.MaxElapsed, loginWithin-loginAttempt), nil
+	tried := true
 	err := func() (err error) {
 		defer func() {
 			if v := recover(); v != nil {
@@ -169,6 +189,12 @@ func (a *app) checkLogin(c config.Connection, shared *apiclient.Shared) finding 
 		if err != nil {
 			return err
 		}
+		if _, renews := p.(platform.Refresher); renews {
+			if tried = keeps; !tried {
+				return nil
+			}
+			shared = kept
+		}
 		api, err := (&connect.Maker{Shared: shared, Observer: a.console, MaxWait: loginAttempt}).Client(p, c)
 		if err != nil {
 			return err
@@ -177,6 +203,8 @@ func (a *app) checkLogin(c config.Connection, shared *apiclient.Shared) finding 
 	}()
 	subject := c.Ref.String()
 	switch {
+	case err == nil && !tried:
+		return finding{Check: "login", Subject: subject, OK: true, Message: "not tried: a renewal may use up the configured token, and without token_key the next one would be lost"}
 	case err == nil:
 		return finding{Check: "login", Subject: subject, OK: true, Message: "logged in to " + c.URL}
 	case a.ctx.Err() != nil:

@@ -192,6 +192,6 @@ func (c *failuresRetryCmd) Run(a *app) error {
 		return nil
 	}
 	return a.syncAll(cfg.Database, conns, syncOptions{
-		migrate: c.Migrate, maxWait: max(c.MaxWait, time.Millisecond), retry: byRef, secrets: &liveSecrets{a: a, cfg: cfg}, engine: engine.Options{Trigger: "retry", Wait: c.Wait},
+		migrate: c.Migrate, maxWait: max(c.MaxWait, time.Millisecond), retry: byRef, secrets: &liveSecrets{a: a, cfg: cfg}, tokenKeys: cfg.TokenKeys, engine: engine.Options{Trigger: "retry", Wait: c.Wait},
 	})
 }

@@ -103,7 +103,15 @@ func (c *serveCmd) serve(a *app, cfg *config.Config, listener net.Listener) erro
 	alive := newPulse(a.console)
 	var progress live.Board
 	events := observe.NewFan(alive, meter, spans, &progress)
-	shared := apiclient.NewShared(apiclient.SharedConfig{MaxInFlight: requestsAtOnce(c.Workers, openFiles())})
+	kept, err := a.openTokens(cfg.TokenKeys, st)
+	if err != nil {
+		return err
+	}
+	defer a.settle(kept)
+	if kept == nil {
+		a.log().Info(inMemory)
+	}
+	shared := apiclient.NewShared(apiclient.SharedConfig{MaxInFlight: requestsAtOnce(c.Workers, openFiles()), Tokens: kept})
 	defer shared.CloseIdle()
 	svc := service.New(service.Options{
 		ID: id, Name: processName(), Version: buildVersion(), Store: st, Queue: jobs, Log: a.log(), Secrets: &liveSecrets{a: a, cfg: cfg},
@@ -141,6 +149,9 @@ func (c *serveCmd) serve(a *app, cfg *config.Config, listener net.Listener) erro
 	}
 	loops.Go(func() { a.reloads(ctx, svc, cfg.Database, alive, meter, &progress) })
 	loops.Go(func() { alive.beat(ctx, a.log(), svc) })
+	if kept != nil {
+		loops.Go(func() { a.watchTokens(ctx, kept, cfg.Connections, events) })
+	}
 	a.log().Info(fmt.Sprintf("serving %s from %s", plural(int64(len(cfg.Connections)), "connection"), st.Describe()), "worker", id)
 	stop := context.AfterFunc(a.ctx, func() {
 		a.log().Warn(fmt.Sprintf("%s: no new work; what is in flight is committed or given back, then it ends", context.Cause(a.ctx)))

@@ -81,7 +81,7 @@ func (a *app) release() {
 
 // protect makes the redactor know every secret of the configuration, also as HTTP Basic carries it.
 func (a *app) protect(cfg *config.Config) {
-	known := []secret.Text{cfg.Database.DSN, cfg.Web.Password, cfg.Web.Token}
+	known := append([]secret.Text{cfg.Database.DSN, cfg.Web.Password, cfg.Web.Token}, cfg.TokenKeys...)
 	if u, err := url.Parse(cfg.Database.DSN.Reveal()); err == nil && u.User != nil {
 		if pw, ok := u.User.Password(); ok {
 			known = append(known, secret.New(pw))

@@ -14,6 +14,7 @@ import (
 	"adsync/internal/engine"
 	"adsync/internal/quota"
 	"adsync/internal/report"
+	"adsync/internal/secret"
 	"adsync/internal/store"
 )
 
@@ -47,7 +48,7 @@ func (c *syncCmd) Run(a *app) error {
 		return a.ask(cfg.Database, conns, c.Migrate)
 	}
 	return a.syncAll(cfg.Database, conns, syncOptions{
-		migrate: c.Migrate, maxWait: max(c.MaxWait, time.Millisecond), metricsFile: c.MetricsFile, secrets: &liveSecrets{a: a, cfg: cfg},
+		migrate: c.Migrate, maxWait: max(c.MaxWait, time.Millisecond), metricsFile: c.MetricsFile, secrets: &liveSecrets{a: a, cfg: cfg}, tokenKeys: cfg.TokenKeys,
 		engine: engine.Options{Trigger: "manual", Fresh: c.Fresh, Wait: c.Wait, AllowRemovals: c.AllowRemovals},
 	})
 }
@@ -69,6 +70,7 @@ type syncOptions struct {
 	retry       map[ads.Ref][]store.Failure // retry these alone
 	shared      *apiclient.Shared           // nil: the system's network
 	secrets     *liveSecrets                // nil: they are not read again
+	tokenKeys   []secret.Text               // none: tokens are kept in memory
 	inspect     func(store.Store) error     // called after the runs, while the database is open
 }
 
@@ -112,13 +114,16 @@ func (a *app) syncAll(db config.Database, conns []config.Connection, o syncOptio
 // runAll gives a summary for every connection, whatever happens, and when each was last complete before.
 func (a *app) runAll(db config.Database, conns []config.Connection, o syncOptions) ([]engine.Summary, report.LastSuccess, error) {
 	last := report.LastSuccess{}
-	st, err := a.ready(db, o.migrate)
-	if err != nil {
+	none := func(err error) ([]engine.Summary, report.LastSuccess, error) {
 		sums := make([]engine.Summary, len(conns))
 		for i, c := range conns {
 			sums[i] = engine.Summary{Ref: c.Ref, Platform: c.Platform, Phase: "opening the database", Err: err}
 		}
 		return sums, last, nil
+	}
+	st, err := a.ready(db, o.migrate)
+	if err != nil {
+		return none(err)
 	}
 	defer func() {
 		if err := st.Close(); err != nil {
@@ -132,8 +137,16 @@ func (a *app) runAll(db config.Database, conns []config.Connection, o syncOption
 			}
 		}
 	}
+	kept, err := a.openTokens(o.tokenKeys, st)
+	if err != nil {
+		return none(err)
+	}
+	defer a.settle(kept)
+	if kept == nil {
+		a.log().Debug(inMemory)
+	}
 	if o.shared == nil {
-		o.shared = apiclient.NewShared(apiclient.SharedConfig{})
+		o.shared = apiclient.NewShared(apiclient.SharedConfig{Tokens: kept})
 	}
 	defer o.shared.CloseIdle()
 	manager := quota.NewManager(st)
