@@ -40,6 +40,7 @@ var may = map[string][]string{
 	"internal/metrics":   {"internal/ads", "internal/observe", "internal/store"},
 	"internal/trace":     {"internal/ads", "internal/observe"},
 	"internal/live":      {"internal/ads", "internal/observe"},
+	"internal/notify":    {"internal/ads", "internal/observe", "internal/retry", "internal/secret", "internal/store"},
 
 	"internal/connect": {
 		"internal/adplatform", "internal/ads", "internal/apiclient", "internal/config", "internal/engine", "internal/observe", "internal/platform", "internal/quota", "internal/tokens",

@@ -18,6 +18,7 @@ import (
 	"adsync/internal/connect"
 	"adsync/internal/live"
 	"adsync/internal/metrics"
+	"adsync/internal/notify"
 	"adsync/internal/observe"
 	"adsync/internal/queue"
 	"adsync/internal/quota"
@@ -102,7 +103,10 @@ func (c *serveCmd) serve(a *app, cfg *config.Config, listener net.Listener) erro
 	}()
 	alive := newPulse(a.console)
 	var progress live.Board
-	events := observe.NewFan(alive, meter, spans, &progress)
+	var svc *service.Service
+	notices := notify.New(notify.Options{ID: id, Ledger: st, First: func() bool { return svc.First() }, Log: a.log(), Pace: service.Paced})
+	notices.Configure(cfg.Notify.Webhook, watched(cfg.Connections))
+	events := observe.NewFan(alive, meter, spans, &progress, notices)
 	kept, err := a.openTokens(cfg.TokenKeys, st)
 	if err != nil {
 		return err
@@ -113,7 +117,7 @@ func (c *serveCmd) serve(a *app, cfg *config.Config, listener net.Listener) erro
 	}
 	shared := apiclient.NewShared(apiclient.SharedConfig{MaxInFlight: requestsAtOnce(c.Workers, openFiles()), Tokens: kept})
 	defer shared.CloseIdle()
-	svc := service.New(service.Options{
+	svc = service.New(service.Options{
 		ID: id, Name: processName(), Version: buildVersion(), Store: st, Queue: jobs, Log: a.log(), Secrets: &liveSecrets{a: a, cfg: cfg},
 		Maker: &connect.Maker{
 			Quota: quota.NewManager(st), Shared: shared, Observer: events, MaxWait: parkAfter, ParkAfter: parkAfter, Grace: serveGrace,
@@ -147,7 +151,8 @@ func (c *serveCmd) serve(a *app, cfg *config.Config, listener net.Listener) erro
 		})
 		a.log().Info("listening on http://" + listener.Addr().String())
 	}
-	loops.Go(func() { a.reloads(ctx, svc, cfg.Database, alive, meter, &progress) })
+	loops.Go(func() { a.reloads(ctx, svc, cfg.Database, alive, meter, &progress, notices) })
+	loops.Go(func() { notices.Run(ctx) })
 	loops.Go(func() { alive.beat(ctx, a.log(), svc) })
 	if kept != nil {
 		loops.Go(func() { a.watchTokens(ctx, kept, cfg.Connections, events) })
@@ -250,7 +255,7 @@ func processName() string {
 }
 
 // reloads reads the configuration again at each SIGHUP. A broken one changes nothing.
-func (a *app) reloads(ctx context.Context, svc *service.Service, db config.Database, alive *pulse, meter *metrics.Metrics, progress *live.Board) {
+func (a *app) reloads(ctx context.Context, svc *service.Service, db config.Database, alive *pulse, meter *metrics.Metrics, progress *live.Board, notices *notify.Notifier) {
 	for range hangups(ctx) {
 		a.log().Info("SIGHUP: reading the configuration again")
 		cfg, err := a.load(false)
@@ -264,11 +269,21 @@ func (a *app) reloads(ctx context.Context, svc *service.Service, db config.Datab
 		}
 		alive.many(len(cfg.Connections) > manyConns)
 		meter.Configure(measured(cfg.Connections))
+		notices.Configure(cfg.Notify.Webhook, watched(cfg.Connections))
 		ch := svc.Reload(cfg.Connections, &liveSecrets{a: a, cfg: cfg})
 		alive.forget(ch.Removed)
 		progress.Forget(ch.Removed)
 		a.log().Info(fmt.Sprintf("the configuration is taken on: %d added, %d changed, %d removed", len(ch.Added), len(ch.Changed), len(ch.Removed)))
 	}
+}
+
+// watched are connections as notifications know them.
+func watched(conns []config.Connection) []notify.Connection {
+	out := make([]notify.Connection, len(conns))
+	for i, c := range measured(conns) {
+		out[i] = notify.Connection{Ref: c.Ref, Platform: c.Platform, Interval: c.Interval}
+	}
+	return out
 }
 
 // measured are connections as the metrics know them.

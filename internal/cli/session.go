@@ -81,7 +81,7 @@ func (a *app) release() {
 
 // protect makes the redactor know every secret of the configuration, also as HTTP Basic carries it.
 func (a *app) protect(cfg *config.Config) {
-	known := append([]secret.Text{cfg.Database.DSN, cfg.Web.Password, cfg.Web.Token}, cfg.TokenKeys...)
+	known := append([]secret.Text{cfg.Database.DSN, cfg.Web.Password, cfg.Web.Token, cfg.Notify.Webhook}, cfg.TokenKeys...)
 	if u, err := url.Parse(cfg.Database.DSN.Reveal()); err == nil && u.User != nil {
 		if pw, ok := u.User.Password(); ok {
 			known = append(known, secret.New(pw))
@@ -89,6 +89,9 @@ func (a *app) protect(cfg *config.Config) {
 		if pw := u.Query().Get("password"); pw != "" {
 			known = append(known, secret.New(pw))
 		}
+	}
+	if u, err := url.Parse(cfg.Notify.Webhook.Reveal()); err == nil && len(u.EscapedPath()) > pairBelow { // its path is the secret part of it
+		known = append(known, secret.New(u.EscapedPath()))
 	}
 	for _, c := range cfg.Connections {
 		known = append(known, loginSecrets(c)...)

@@ -12,6 +12,7 @@ import (
 type Config struct {
 	Database    Database
 	Web         Web
+	Notify      Notify
 	TokenKeys   []secret.Text // what tokens are sealed with: the first seals, all open; none: they are kept in memory
 	Connections []Connection  // in the order of the file; never empty
 	Environment string        // of the file: "production", …; empty where it does not say

@@ -128,6 +128,10 @@ var (
 			Help: "Where the dashboard of `adsync serve` is, and what it takes to look at it.",
 		}, structure("settings of the dashboard"), nil),
 		field(Field{
+			Name: "notify",
+			Help: "Who is told of trouble while `adsync serve` is at work.",
+		}, structure("settings of notifications"), nil),
+		field(Field{
 			Name: "defaults",
 			Help: "Any setting of a connection, for all connections that do not say otherwise themselves.",
 		}, structure("settings of a connection"), nil),

@@ -34,6 +34,7 @@ func (l *loader) fromFile(name string, src []byte) {
 	l.stores(root["secrets"])
 	l.database(root["database"], start)
 	l.web(root["web"])
+	l.notify(root["notify"])
 	l.tokenKeys(root["token_key"])
 	l.environment(root["environment"])
 
@@ -95,7 +96,7 @@ func (l *loader) cureKey(key string, known []string) string {
 		return "it belongs under credentials:"
 	case key == "platform" || key == "name":
 		return "it belongs to each connection"
-	case key == "database" || key == "defaults" || key == "clients" || key == "environment" || key == "secrets" || key == "web" || key == "token_key":
+	case key == "database" || key == "defaults" || key == "clients" || key == "environment" || key == "secrets" || key == "web" || key == "notify" || key == "token_key":
 		return "it belongs to the top of the file, without blanks in front"
 	}
 	if n := nearest(key, known); n != "" {

@@ -17,6 +17,8 @@ func Reference() []byte {
 	table(&b, secretFields)
 	b.WriteString("\n### The dashboard\n\nBelow `web:`.\n\n")
 	table(&b, webFields)
+	b.WriteString("\n### Notifications\n\nBelow `notify:`. [operating.md](operating.md#notifications) says what is told, and when.\n\n")
+	table(&b, notifyFields)
 	b.WriteString("\n### A client\n\n")
 	table(&b, clientFields)
 	b.WriteString("\n### A connection\n\n")

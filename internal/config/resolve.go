@@ -28,6 +28,8 @@ func (c *Config) Resolve(ctx context.Context) error {
 			c.setTokenKey(l.field.Name, v)
 		case ofWeb:
 			c.Web.set(l.field.Name, v)
+		case ofNotify:
+			c.Notify.set(v)
 		default:
 			l.field.set(&c.Connections[l.connection], v)
 		}

@@ -45,6 +45,10 @@ func schema(platforms []PlatformOptions) []byte {
 	web["type"] = []any{"object", "null"}
 	web["description"] = byName(rootFields, "web").Help
 	properties["web"] = web
+	notify := objectSchema(notifyFields)
+	notify["type"] = []any{"object", "null"}
+	notify["description"] = byName(rootFields, "notify").Help
+	properties["notify"] = notify
 	properties["clients"] = object{
 		"description": byName(rootFields, "clients").Help, "type": "array", "minItems": 1, "items": object{"$ref": "#/$defs/client"},
 	}

@@ -519,6 +519,13 @@ func (s *Service) Workers() []store.Worker {
 	return slices.Clone(s.workers)
 }
 
+// First says that of all living processes this one does what one of them has to do.
+func (s *Service) First() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.first && s.left(time.Now()) > 0
+}
+
 // Running counts the runs of this process.
 func (s *Service) Running() int {
 	s.mu.Lock()
