@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -20,6 +21,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"adsync/internal/ads"
 	"adsync/internal/apiclient"
@@ -94,10 +97,10 @@ func (s *service) serve(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(io.LimitReader(r.Body, 1<<16))
 		form, _ := url.ParseQuery(string(body))
 		s.mu.Lock()
-		hold := s.hold
+		hold, came := s.hold, s.came
 		s.mu.Unlock()
-		if s.came != nil {
-			s.came()
+		if came != nil {
+			came()
 		}
 		if hold != nil {
 			<-hold
@@ -136,11 +139,7 @@ func (s *service) counts() (renewals, refusals, calls int) {
 func (s *service) secrets() map[string]string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := map[string]string{}
-	for k, v := range s.given {
-		out[k] = v
-	}
-	return out
+	return maps.Clone(s.given)
 }
 
 // connector renews tokens with service.
@@ -286,13 +285,78 @@ var databases = map[string]func(t *testing.T) database{
 		if err != nil {
 			t.Fatal(err)
 		}
-		return database{pgtest.NewOn(t, srv), func(t *testing.T, s *leaktest.Scanner) map[string][]leaktest.Finding {
+		dsn := pgtest.NewOn(t, srv)
+		begin := ask(t, dsn, "SELECT pg_current_wal_insert_lsn()")[0]
+		return database{dsn, func(t *testing.T, s *leaktest.Scanner) map[string][]leaktest.Finding {
 			if err := srv.Exec(t.Context(), "CHECKPOINT"); err != nil {
 				t.Fatal(err)
 			}
-			return files(t, s, srv.Dir())
+			return written(t, s, srv.Dir(), dsn, begin)
 		}}
 	},
+}
+
+// ask gives the first column of a query as text.
+func ask(t *testing.T, dsn, query string) []string {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	rows, err := conn.Query(t.Context(), query, pgx.QueryExecModeSimpleProtocol)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (string, error) { return string(row.RawValues()[0]), nil })
+	if err != nil || len(out) == 0 {
+		t.Fatalf("%s: %v, %v", query, out, err)
+	}
+	return out
+}
+
+// written searches all that PostgreSQL has on its disk of this database since it was made: the files of its own tables and indexes, and of what it has
+// logged ahead of them the part that was written since begin. The rest of the server's files is what it began with.
+func written(t *testing.T, s *leaktest.Scanner, dir, dsn, begin string) map[string][]leaktest.Finding {
+	t.Helper()
+	found := map[string][]leaktest.Finding{}
+	scan := func(name string, from, to int) {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if to < 0 {
+			to = len(b)
+		}
+		if f := s.Scan(b[from:to]); len(f) > 0 {
+			found[name] = f
+		}
+	}
+	data := ask(t, dsn, "SHOW data_directory")[0]
+	tables := 0
+	for _, name := range ask(t, dsn, "SELECT pg_relation_filepath(oid) FROM pg_class WHERE oid >= 16384 AND relkind IN ('r', 'i', 't', 'S') AND pg_relation_size(oid) > 0") {
+		scan(filepath.Join(data, name), 0, -1)
+		tables++
+	}
+	if tables == 0 {
+		t.Error("no table has been looked at")
+	}
+	segments := ask(t, dsn, "SELECT format('%s %s %s', n, CASE WHEN n = f.file_name THEN f.file_offset ELSE 0 END, CASE WHEN n = l.file_name THEN l.file_offset ELSE -1 END)"+
+		" FROM pg_ls_waldir() w(n), pg_walfile_name_offset('"+begin+"') f, pg_walfile_name_offset(pg_current_wal_insert_lsn()) l WHERE n >= f.file_name AND n <= l.file_name")
+	for _, line := range segments {
+		var name string
+		var from, to int
+		if _, err := fmt.Sscan(line, &name, &from, &to); err != nil {
+			t.Fatal(err)
+		}
+		scan(filepath.Join(data, "pg_wal", name), from, to)
+	}
+	logs, err := s.Files(dir, data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	maps.Copy(found, logs)
+	return found
 }
 
 func files(t *testing.T, s *leaktest.Scanner, dir string) map[string][]leaktest.Finding {
@@ -375,10 +439,10 @@ func noSecrets(t *testing.T, db database, s *service, text string) {
 func TestTwoProcesses(t *testing.T) {
 	each(t, func(t *testing.T, db database, st store.Store, s *service) {
 		// The renewal is answered when the other process has looked again and again, or asks for one itself, which it must not.
-		s.hold = make(chan struct{})
+		hold := make(chan struct{})
 		var mu sync.Mutex
 		looks, asks, ready := 0, 0, make(chan struct{}, 2)
-		open := sync.OnceFunc(func() { close(s.hold) })
+		open := sync.OnceFunc(func() { close(hold) })
 		defer open()
 		see := func(looked, asked int) {
 			mu.Lock()
@@ -387,7 +451,9 @@ func TestTwoProcesses(t *testing.T) {
 				open()
 			}
 		}
-		s.came = func() { see(0, 1) }
+		s.mu.Lock()
+		s.hold, s.came = hold, func() { see(0, 1) }
+		s.mu.Unlock()
 		var children []*exec.Cmd
 		var starts []io.Closer
 		var readers sync.WaitGroup
