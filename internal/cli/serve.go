@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 	"adsync/internal/queue"
 	"adsync/internal/quota"
 	"adsync/internal/report"
+	"adsync/internal/secret"
 	"adsync/internal/server"
 	"adsync/internal/service"
 	"adsync/internal/store"
@@ -151,11 +153,11 @@ func (c *serveCmd) serve(a *app, cfg *config.Config, listener net.Listener) erro
 		})
 		a.log().Info("listening on http://" + listener.Addr().String())
 	}
-	loops.Go(func() { a.reloads(ctx, svc, cfg.Database, alive, meter, &progress, notices) })
+	loops.Go(func() { a.reloads(ctx, svc, cfg, alive, meter, &progress, notices) })
 	loops.Go(func() { notices.Run(ctx) })
 	loops.Go(func() { alive.beat(ctx, a.log(), svc) })
 	if kept != nil {
-		loops.Go(func() { a.watchTokens(ctx, kept, cfg.Connections, events) })
+		loops.Go(func() { a.watchTokens(ctx, kept, svc.Configured, events) })
 	}
 	a.log().Info(fmt.Sprintf("serving %s from %s", plural(int64(len(cfg.Connections)), "connection"), st.Describe()), "worker", id)
 	stop := context.AfterFunc(a.ctx, func() {
@@ -255,7 +257,7 @@ func processName() string {
 }
 
 // reloads reads the configuration again at each SIGHUP. A broken one changes nothing.
-func (a *app) reloads(ctx context.Context, svc *service.Service, db config.Database, alive *pulse, meter *metrics.Metrics, progress *live.Board, notices *notify.Notifier) {
+func (a *app) reloads(ctx context.Context, svc *service.Service, first *config.Config, alive *pulse, meter *metrics.Metrics, progress *live.Board, notices *notify.Notifier) {
 	for range hangups(ctx) {
 		a.log().Info("SIGHUP: reading the configuration again")
 		cfg, err := a.load(false)
@@ -264,8 +266,11 @@ func (a *app) reloads(ctx context.Context, svc *service.Service, db config.Datab
 			a.log().Error("the configuration stays as it was: " + f.why)
 			continue
 		}
-		if cfg.Database.Display != db.Display || !cfg.Database.DSN.Equal(db.DSN) {
+		if cfg.Database.Display != first.Database.Display || !cfg.Database.DSN.Equal(first.Database.DSN) {
 			a.log().Warn("the database cannot change while serving: start anew for that; the rest is taken on")
+		}
+		if !slices.EqualFunc(cfg.TokenKeys, first.TokenKeys, secret.Text.Equal) {
+			a.log().Warn("token_key cannot change while serving: start anew for that; the rest is taken on")
 		}
 		alive.many(len(cfg.Connections) > manyConns)
 		meter.Configure(measured(cfg.Connections))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"adsync/internal/ads"
 	"adsync/internal/config"
 	"adsync/internal/observe"
 	"adsync/internal/report"
@@ -68,13 +69,17 @@ func (a *app) settle(m *tokens.Manager) {
 }
 
 // watchTokens warns of tokens that end, whoever uses them, until ctx ends.
-func (a *app) watchTokens(ctx context.Context, m *tokens.Manager, conns []config.Connection, o observe.Observer) {
-	platforms := map[string]string{}
-	for _, c := range conns {
-		platforms[c.Ref.String()] = c.Platform
+func (a *app) watchTokens(ctx context.Context, m *tokens.Manager, configured func() []config.Connection, o observe.Observer) {
+	platform := func(ref ads.Ref) string { // empty: it is not configured
+		for _, c := range configured() {
+			if c.Ref == ref {
+				return c.Platform
+			}
+		}
+		return ""
 	}
-	m.Watch(ctx, func(e tokens.End, warn int) {
-		o.Observe(observe.Event{At: time.Now(), Ref: e.Ref, Platform: platforms[e.Ref.String()], Data: observe.TokenEnds{At: e.At, Days: warn, Why: e.Why}})
+	m.Watch(ctx, func(ref ads.Ref) bool { return platform(ref) != "" }, func(e tokens.End, warn int) {
+		o.Observe(observe.Event{At: time.Now(), Ref: e.Ref, Platform: platform(e.Ref), Data: observe.TokenEnds{At: e.At, Days: warn, Why: e.Why}})
 	}, func(err error) { a.log().Warn("the ends of tokens could not be read: " + err.Error()) })
 }
 

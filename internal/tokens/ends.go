@@ -3,6 +3,8 @@ package tokens
 import (
 	"context"
 	"time"
+
+	"adsync/internal/ads"
 )
 
 // warnings are how many days ahead of an end somebody is told.
@@ -45,13 +47,14 @@ func (m *Manager) claim(ctx context.Context, e End) (int, error) {
 	return days, nil
 }
 
-// Watch looks once an hour at all ends that are known until ctx ends, and tells each with the days of the warning that is due now, 0 where none is.
+// Watch looks once an hour at all ends that are known until ctx ends, and tells those that are mine, each with the days of the warning that is due now, 0
+// where none is.
 // What goes wrong is told to failed, and tried again in an hour.
-func (m *Manager) Watch(ctx context.Context, tell func(e End, warn int), failed func(error)) {
+func (m *Manager) Watch(ctx context.Context, mine func(ads.Ref) bool, tell func(e End, warn int), failed func(error)) {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for {
-		if err := m.look(ctx, tell); err != nil && ctx.Err() == nil {
+		if err := m.look(ctx, mine, tell); err != nil && ctx.Err() == nil {
 			failed(err)
 		}
 		select {
@@ -62,12 +65,15 @@ func (m *Manager) Watch(ctx context.Context, tell func(e End, warn int), failed 
 	}
 }
 
-func (m *Manager) look(ctx context.Context, tell func(End, int)) error {
+func (m *Manager) look(ctx context.Context, mine func(ads.Ref) bool, tell func(End, int)) error {
 	ends, err := m.o.Ledger.TokenEnds(ctx)
 	if err != nil {
 		return err
 	}
 	for _, e := range ends {
+		if !mine(e.Ref) {
+			continue // another process warns of it, or nobody has it any more
+		}
 		warn, err := m.claim(ctx, e)
 		if err != nil {
 			return err

@@ -56,7 +56,6 @@ type rotating struct {
 	current string // the refresh token that is good
 	asked   atomic.Int64
 	life    time.Duration
-	endless bool // answers name no life of the refresh token
 }
 
 var errGrant = &ads.Error{Class: ads.ClassAuth, Code: "invalid_grant", Message: "the refresh token is void"}
@@ -471,11 +470,14 @@ func TestWarnings(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		for _, m := range []*tokens.Manager{one, two} {
-			wg.Go(func() { m.Watch(ctx, tell, func(err error) { t.Error(err) }) })
+			wg.Go(func() { m.Watch(ctx, func(r ads.Ref) bool { return r == ref }, tell, func(err error) { t.Error(err) }) })
 		}
 		e := tokens.End{Ref: ref, At: end, Why: "it cannot be renewed"}
 		if days, err := one.Ends(ctx, e); days != 0 || err != nil {
 			t.Error(days, err)
+		}
+		if err := l.NoteTokenEnd(ctx, tokens.End{Ref: ads.Ref{ClientID: "globex", Connection: "meta"}, At: end}); err != nil { // not ours
+			t.Error(err)
 		}
 		time.Sleep(12 * 24 * time.Hour)
 		if days, err := two.Ends(ctx, e); days != 0 || err != nil {
@@ -496,7 +498,7 @@ func TestWarnings(t *testing.T) {
 		if err := l.NoteTokenEnd(t.Context(), tokens.End{Ref: ref}); err != nil {
 			t.Error(err)
 		}
-		if ends, err := l.TokenEnds(t.Context()); len(ends) != 0 || err != nil {
+		if ends, err := l.TokenEnds(t.Context()); len(ends) != 1 || ends[0].Warned != 0 || err != nil {
 			t.Error(ends, err)
 		}
 	})
