@@ -30,7 +30,9 @@ func newChannel(t *testing.T) *channel {
 	c.Server = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		var m struct {
 			Text        string
-			Attachments []struct{ Fields []struct{ Title, Value string } }
+			Attachments []struct {
+				Fields []struct{ Title, Value string }
+			}
 		}
 		if err := json.NewDecoder(r.Body).Decode(&m); err != nil || m.Text == "" || r.URL.Path != hookPath {
 			t.Errorf("%s: %+v, %v", r.URL, m, err)

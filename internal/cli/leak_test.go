@@ -100,6 +100,7 @@ func newLeakBed(t *testing.T, c leakCase, rnd *rand.Rand) *leakBed {
 		b.secrets[name] = password(rnd)
 	}
 	b.secrets["vault token"] = "hvs." + strconv.FormatUint(rnd.Uint64(), 36) + strconv.FormatUint(rnd.Uint64(), 36)
+	b.secrets["webhook"] = "hook-" + strconv.FormatUint(rnd.Uint64(), 36) + strconv.FormatUint(rnd.Uint64(), 36)
 	b.secrets["collector key"] = strings.Map(func(r rune) rune {
 		if r < '!' || r == '"' || r == '\\' || r == ',' {
 			return '-'
@@ -152,6 +153,7 @@ func newLeakBed(t *testing.T, c leakCase, rnd *rand.Rand) *leakBed {
 	b.file = filepath.Join(b.dir, "adsync.yaml")
 	write(t, b.file, fmt.Sprintf(`database: %q
 defaults: {url: %q, quota: 200/1s, timeout: 300ms, max_elapsed: 1s, schedule: every 10m}
+notify: {webhook: "env:LEAK_HOOK"}
 clients:
   - id: %s
     connections: [{platform: adplatform, credentials: {email: acme@example.com, password: "${LEAK_ACME}"}}]
@@ -164,6 +166,7 @@ clients:
 `, database, srv.URL, first))
 	b.env = []string{
 		"LEAK_ACME=" + b.secrets["password of acme"], "LEAK_WRONG=" + b.secrets["wrong password"], "LEAK_DATABASE=" + b.dsn,
+		"LEAK_HOOK=http://127.0.0.1:1/services/" + b.secrets["webhook"],
 		"VAULT_ADDR=" + vault.Serve(t).URL, "VAULT_TOKEN=" + b.secrets["vault token"],
 		"OTEL_EXPORTER_OTLP_ENDPOINT=" + collector.URL, "OTEL_EXPORTER_OTLP_HEADERS=api-key=" + url.PathEscape(b.secrets["collector key"]), "OTEL_BSP_SCHEDULE_DELAY=50",
 	}

@@ -59,6 +59,7 @@ const (
 // Notifier looks for trouble and tells of it. Make one with New, and let it watch the events.
 type Notifier struct {
 	o     Options
+	every time.Duration // between two looks
 	hints chan hint
 
 	mu    sync.Mutex
@@ -82,7 +83,7 @@ func New(o Options) *Notifier {
 	if o.Pace == nil {
 		o.Pace = func(d time.Duration) time.Duration { return d }
 	}
-	return &Notifier{o: o, hints: make(chan hint, mostHints), found: map[ads.Ref]string{}}
+	return &Notifier{o: o, every: o.Pace(lookEvery), hints: make(chan hint, mostHints), found: map[ads.Ref]string{}}
 }
 
 // Configure says where messages go, and which connections there are. With an empty url nobody is told, and nothing is written down.
@@ -132,7 +133,7 @@ func (n *Notifier) Observe(e observe.Event) {
 
 // Run looks for trouble until ctx ends.
 func (n *Notifier) Run(ctx context.Context) {
-	t := time.NewTicker(n.o.Pace(lookEvery))
+	t := time.NewTicker(n.every)
 	defer t.Stop()
 	for {
 		select {

@@ -125,10 +125,16 @@ func (b *bed) told() string {
 
 // watch is one process.
 func (b *bed) watch(id string, first func() bool) (n *Notifier, stop func()) {
+	return b.watchEvery(lookEvery, id, first)
+}
+
+// watchEvery is one that looks as rarely as a test of days can afford: each look reads a real database.
+func (b *bed) watchEvery(every time.Duration, id string, first func() bool) (n *Notifier, stop func()) {
 	n = New(Options{
 		ID: id, Ledger: b.st, First: first, Log: slog.New(slog.NewTextHandler(&lockedWriter{b: b}, nil)),
 		Client: &http.Client{Transport: &http.Transport{DialContext: b.net.dial, DisableKeepAlives: true}},
 	})
+	n.every = every
 	n.Configure(secret.New(hook), []Connection{{Ref: acme, Platform: "adplatform"}, {Ref: globex, Platform: "adplatform"}})
 	ctx, cancel := context.WithCancel(b.t.Context())
 	done := make(chan struct{})
@@ -180,7 +186,6 @@ func TestOneTrouble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBed(t)
 		_, stop := b.watch("a", always)
-		defer stop()
 		b.run(acme, ads.Failed, "the platform says <!channel> & @here")
 		time.Sleep(45 * time.Second)
 		b.want("")
@@ -193,6 +198,8 @@ func TestOneTrouble(t *testing.T) {
 		if f := m.Attachments[0].Fields; len(f) != 8 || f[6] != (field{"reason", "the platform says &lt;!channel&gt; &amp; @here", false}) || f[5].Title != "since" {
 			t.Errorf("%+v", f)
 		}
+		stop() // another life knows what was told
+		_, stop = b.watchEvery(10*time.Minute, "b", always)
 		for range 3 {
 			b.run(acme, ads.Failed, "again")
 			time.Sleep(time.Hour)
@@ -200,8 +207,11 @@ func TestOneTrouble(t *testing.T) {
 		b.want("")
 		time.Sleep(22 * time.Hour)
 		b.want("reminder failing acme")
+		stop()
+		_, stop = b.watch("c", always)
+		defer stop()
 		b.run(acme, ads.Complete, "")
-		time.Sleep(20 * time.Second)
+		time.Sleep(40 * time.Second)
 		b.run(acme, ads.Failed, "a moment later") // it was not over
 		time.Sleep(10 * time.Minute)
 		b.want("")
@@ -225,7 +235,6 @@ func TestKinds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBed(t)
 		n, stop := b.watch("a", always)
-		defer stop()
 		b.run(acme, ads.Complete, "")
 		n.Configure(secret.New(hook), []Connection{{Ref: acme, Interval: time.Hour}, {Ref: globex}})
 		time.Sleep(2*time.Hour + 3*time.Minute)
@@ -259,7 +268,11 @@ func TestKinds(t *testing.T) {
 		}
 		time.Sleep(30 * time.Minute)
 		b.want("")
-		time.Sleep(48 * time.Hour)
+		stop()
+		n, stop = b.watchEvery(10*time.Minute, "b", always)
+		defer stop()
+		n.Configure(secret.New(hook), []Connection{{Ref: acme, Interval: time.Hour}, {Ref: globex}})
+		time.Sleep(27 * time.Hour)
 		b.want("reminder stale acme, trouble stale acme") // not about what is paused
 	})
 }
@@ -323,7 +336,7 @@ func TestReceiverFails(t *testing.T) {
 			_, _ = io.WriteString(w, "no such hook: verysecretpart")
 			return code == 200
 		}
-		_, stop := b.watch("a", always)
+		_, stop := b.watchEvery(2*time.Minute, "a", always)
 		defer stop()
 		set := func(c int, h http.Header) (hits int) {
 			b.mu.Lock()
@@ -386,10 +399,10 @@ func TestGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBed(t)
 		b.answer = func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(410); return false }
-		_, stop := b.watch("a", always)
+		_, stop := b.watchEvery(10*time.Minute, "a", always)
 		defer stop()
 		b.run(acme, ads.Failed, "e")
-		time.Sleep(22 * time.Hour)
+		time.Sleep(23 * time.Hour) // tries are up to an hour apart
 		if b.mu.Lock(); b.hits != mostTries || !strings.Contains(b.logs.String(), "given up") {
 			t.Errorf("%d tries: %s", b.hits, b.logs.String())
 		}

@@ -66,8 +66,11 @@ func (a *access) open() bool { return a.web.Password.Empty() && a.web.Token.Empt
 
 // headers are on every answer, whatever it is: no other site may frame it, read it, run in it, or learn where a reader came from.
 var headers = [][2]string{
-	{"Content-Security-Policy", policy}, {"X-Content-Type-Options", "nosniff"}, {"Referrer-Policy", "no-referrer"},
-	{"Cross-Origin-Opener-Policy", "same-origin"}, {"Cross-Origin-Resource-Policy", "same-origin"},
+	{"Content-Security-Policy", policy},
+	{"X-Content-Type-Options", "nosniff"},
+	{"Referrer-Policy", "no-referrer"},
+	{"Cross-Origin-Opener-Policy", "same-origin"},
+	{"Cross-Origin-Resource-Policy", "same-origin"},
 }
 
 // guard lets through who may pass: health pages always, programs by their token, people by their login, everybody on loopback where there is no login. Who comes
