@@ -24,15 +24,26 @@ import (
 	"adsync/internal/simulator"
 )
 
-// quickly builds a program whose lease is of six seconds instead of thirty, and whose other waits are as much shorter: everything else is the same.
-var quickly = sync.OnceValues(func() (string, error) {
-	path := strings.TrimSuffix(program, ".exe") + "-quick.exe"
-	build := exec.Command("go", "build", "-ldflags", "-X adsync/internal/service.pace=5", "-o", path, "adsync/cmd/adsync")
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build: %w\n%s", err, out)
+// paced gives a program whose lease of thirty seconds, and whose other waits, are divided by a number: everything else is the same.
+func paced(t *testing.T, by string) string {
+	t.Helper()
+	pacedPrograms.Lock()
+	defer pacedPrograms.Unlock()
+	path := strings.TrimSuffix(program, ".exe") + "-" + by + ".exe"
+	if !pacedPrograms.built[path] {
+		build := exec.Command("go", "build", "-ldflags", "-X adsync/internal/service.pace="+by, "-o", path, "adsync/cmd/adsync")
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("build: %v\n%s", err, out)
+		}
+		pacedPrograms.built[path] = true
 	}
-	return path, nil
-})
+	return path
+}
+
+var pacedPrograms = struct {
+	sync.Mutex
+	built map[string]bool
+}{built: map[string]bool{}}
 
 // patience is how long anything may take that has no limit of its own.
 const patience = 90 * time.Second
@@ -46,14 +57,10 @@ type fleet struct {
 	sql      *sql.DB
 }
 
-// newFleet uses a database that is named as in a configuration.
+// newFleet uses a database that is named as in a configuration, and a program whose lease is of six seconds.
 func newFleet(t *testing.T, p *platform, database string) *fleet {
 	t.Helper()
-	quick, err := quickly()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &fleet{bed: newBed(t, p), p: p, database: database, program: quick}
+	return &fleet{bed: newBed(t, p), p: p, database: database, program: paced(t, "5")}
 }
 
 // client is one connection of the configuration. Empty fields: the platform's own, without a quota, once a day.
