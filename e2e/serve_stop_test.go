@@ -84,7 +84,7 @@ func TestServeStopped(t *testing.T) {
 				case "listing":
 					c.ListLatency = time.Second
 				case "parked":
-					c.Faults = []string{"retry-after-date:endpoint=sync,on=4,times=1,wait=11h"}
+					c.Faults = []string{"retry-after-date:client=acme,endpoint=sync,on=4,times=1,wait=11h"}
 				}
 			})
 			f := newFleet(t, p, pgtest.New(t))
