@@ -127,7 +127,7 @@ func (a *app) checkDatabase(db config.Database, migrate bool) finding {
 	if have, err := st.Schema(a.ctx); err == nil {
 		msg += fmt.Sprintf(", schema at version %d", have.Current)
 	}
-	if p := privileged(a.ctx, st); p != nil {
+	if p, err := privileged(a.ctx, st); err == nil && p != nil { // where it must be told, the database was not opened without
 		a.problem(slog.LevelWarn, *p)
 		msg += warned(1)
 	}

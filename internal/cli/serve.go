@@ -64,7 +64,7 @@ func (c *serveCmd) Run(a *app) error {
 		if c.Listen != "" {
 			cfg.Web.Listen = c.Listen
 		}
-		if listener, err = listen(a.ctx, cfg.Web, a.Strict || cfg.Environment == config.Production); err != nil {
+		if listener, err = a.listen(cfg.Web); err != nil {
 			return err
 		}
 		defer listener.Close()
@@ -94,7 +94,7 @@ func (c *serveCmd) serve(a *app, cfg *config.Config, listener net.Listener) erro
 
 	spans, flush, err := trace.FromEnv(a.environ, trace.Version(buildVersion()), trace.OnError(func(err error) {
 		a.log().Warn("traces could not be sent: " + err.Error())
-	}))
+	}), trace.OnPlain(a.plainTraces))
 	if err != nil {
 		return usagef("", "%s", err)
 	}
@@ -230,18 +230,37 @@ func queueError(err error) error {
 	return e
 }
 
+// plainTraces warns of a collector that is reached in clear over a network, or names that as a problem where all is strict.
+func (a *app) plainTraces(name, endpoint string) (problem, cure string) {
+	if !config.PlainBeyondLoopback(endpoint) {
+		return "", ""
+	}
+	problem, cure = "sends traces, and what the collector is to be shown (OTEL_EXPORTER_OTLP_HEADERS), in clear: http, to another machine", "write https://"
+	if a.strict {
+		return problem, cure
+	}
+	a.problem(slog.LevelWarn, config.Problem{Path: name, Message: problem, Cure: cure, Warning: true})
+	return "", ""
+}
+
 // listen listens where the configuration says: beyond this machine only with a login, and where all is strict never without one.
-func listen(ctx context.Context, w config.Web, strict bool) (net.Listener, error) {
+func (a *app) listen(w config.Web) (net.Listener, error) {
 	if _, _, err := net.SplitHostPort(w.Listen); err != nil {
 		return nil, usagef("Write 127.0.0.1:8080.", "--listen %s is no address", ads.Printable(w.Listen, 100))
 	}
 	if err := w.Guarded(); err != nil {
 		return nil, usagef("Give the configuration a web: with a password: (and a token: for programs), or listen on 127.0.0.1:8080.", "--listen %s", err)
 	}
-	if strict && w.Password.Empty() && w.Token.Empty() {
-		return nil, usagef("Give the configuration a web: with a password:, or start with --no-web.", "the dashboard has no login, which --strict and production refuse")
+	if w.Password.Empty() && w.Token.Empty() {
+		const cure = "Give the configuration a web: with a password:, or start with --no-web."
+		if a.strict {
+			return nil, usagef(cure, "the dashboard has no login, which --strict and production refuse")
+		}
+		a.problem(slog.LevelWarn, config.Problem{
+			Path: "web", Message: "the dashboard has no login: everybody on this machine can see the figures and ask for runs", Cure: cure, Warning: true,
+		})
 	}
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", w.Listen)
+	l, err := (&net.ListenConfig{}).Listen(a.ctx, "tcp", w.Listen)
 	if err != nil {
 		return nil, usagef("Name another address with --listen, or give --no-web.", "cannot listen on %s: %s", ads.Printable(w.Listen, 100), err)
 	}

@@ -106,7 +106,11 @@ func (a *app) openStore(ctx context.Context, db config.Database, migrate bool) (
 		return nil, err
 	}
 	if a.strict {
-		if p := privileged(ctx, st); p != nil {
+		p, err := privileged(ctx, st)
+		if err != nil {
+			return nil, errors.Join(err, st.Close())
+		}
+		if p != nil {
 			return nil, errors.Join(&report.UnfitError{What: p.Path + ": " + p.Message, Hint: p.Cure}, st.Close())
 		}
 	}
@@ -119,23 +123,23 @@ func (a *app) openStore(ctx context.Context, db config.Database, migrate bool) (
 	return st, nil
 }
 
-// privileged warns of a user who may do everything in the database's server, and with it whoever takes adsync over. Nil where all is well, or where it
-// cannot be told.
-func privileged(ctx context.Context, st store.Store) *config.Problem {
+// privileged warns of a user who may do everything in the database's server, and with it whoever takes adsync over. Nil where all is well. The error says
+// that it could not be told.
+func privileged(ctx context.Context, st store.Store) (*config.Problem, error) {
 	s, ok := st.(interface {
 		Superuser(ctx context.Context) (user string, yes bool, err error)
 	})
 	if !ok {
-		return nil
+		return nil, nil
 	}
 	user, yes, err := s.Superuser(ctx)
 	if err != nil || !yes {
-		return nil
+		return nil, err
 	}
 	return &config.Problem{
 		Path: "database", Message: fmt.Sprintf("the user %s is a superuser, which adsync has no need of", user),
 		Cure: "make a role that may only read and write adsync's tables: deploy/postgres/roles.sql", Warning: true,
-	}
+	}, nil
 }
 
 func openDatabase(ctx context.Context, db config.Database) (store.Store, error) {

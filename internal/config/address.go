@@ -71,8 +71,8 @@ func normaliseURL(s string) (string, *fault) {
 	return u.Scheme + "://" + host + strings.TrimRight(u.EscapedPath(), "/"), nil
 }
 
-// plainBeyondLoopback reports whether a normalised base URL sends credentials in clear over a network.
-func plainBeyondLoopback(base string) bool {
+// PlainBeyondLoopback reports whether what is sent to a URL crosses a network in clear.
+func PlainBeyondLoopback(base string) bool {
 	u, err := url.Parse(base)
 	if err != nil || u.Scheme != "http" {
 		return false

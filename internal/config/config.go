@@ -20,6 +20,7 @@ type Config struct {
 	Warnings    []Problem     // for the user; under Strict and in production they are errors instead
 	Notes       []string      // worth an info line: what was set and not used
 
+	strict    bool            // a warning is an error
 	late      []lateSecret    // in the order of their connections
 	index     map[ads.Ref]int // of Connections
 	resolvers map[string]Resolver

@@ -406,7 +406,7 @@ func (l *loader) judge(f *Field, in input, c *Connection) {
 	if f.Name == caFile {
 		c.CA = l.authorities(f, in)
 	}
-	if f.kind == baseURL && plainBeyondLoopback(c.URL) {
+	if f.kind == baseURL && PlainBeyondLoopback(c.URL) {
 		l.r.warn(in.at, in.path, showURL(in.written), "sends the password and all data in clear: http, to another machine", "write https://")
 	}
 }

@@ -64,6 +64,7 @@ func Load(o Options) (*Config, error) {
 	}
 	l.blameOpenFiles()
 	l.r.strict = l.r.strict || l.cfg.Environment == Production
+	l.cfg.strict = l.r.strict
 	warnings, err := l.r.result()
 	if err != nil {
 		return nil, err

@@ -69,9 +69,14 @@ func (l *loader) notify(n *node) {
 		if in.scheme == "" && in.literal {
 			l.clear(in)
 		}
-		if plainBeyondLoopback(l.cfg.Notify.Webhook.Reveal()) {
-			l.r.warn(in.at, in.path, "", "is plain http to another machine: whoever listens in can read the messages and write some", "write https://")
-		}
+		l.r.plainWebhook(in.at, in.path, l.cfg.Notify.Webhook.Reveal())
+	}
+}
+
+// plainWebhook warns of a webhook that is not encrypted, without repeating it.
+func (r *report) plainWebhook(at place, path, hook string) {
+	if PlainBeyondLoopback(hook) {
+		r.warn(at, path, "", "is plain http to another machine: whoever listens in can read the messages and write some", "write https://")
 	}
 }
 

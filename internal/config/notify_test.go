@@ -48,3 +48,39 @@ func TestNotify(t *testing.T) {
 		})
 	}
 }
+
+// A webhook that a store or a file keeps is judged when it is read, as strictly as one that stands in the environment, and said once.
+func TestNotifyResolvedLate(t *testing.T) {
+	const rest = "clients:\n  - id: acme\n    connections:\n      - platform: adplatform\n        url: https://ads.example.com\n        credentials: {email: a@example.com, password: '${PW}'}\n"
+	const plain, sealed = "http://hooks.example.com/verysecretpart", "https://hooks.example.com/verysecretpart"
+	for _, ref := range []string{"vault:hook", "file:hook"} {
+		for _, hook := range []string{plain, sealed} {
+			for _, strict := range []bool{false, true} {
+				dir := dirWith(t, map[string]string{DefaultFile: "notify: {webhook: \"" + ref + "\"}\n" + rest, "hook": hook + "\n"})
+				s := &shelf{kept: map[string]string{"hook": hook}}
+				c, err := Load(Options{
+					Dir: dir, Environ: []string{"PW=hunter2"}, Strict: strict, Stores: func(Secrets) map[string]Resolver { return map[string]Resolver{"vault": s} },
+				})
+				if err == nil {
+					err = c.Resolve(t.Context())
+				}
+				if refused := hook == plain && strict; (err != nil) != refused || refused && !strings.Contains(err.Error(), "notify.webhook: is plain http to another machine") {
+					t.Errorf("%s %s, strict %v: %v", ref, hook, strict, err)
+				}
+				if err != nil {
+					if strings.Contains(err.Error(), "verysecretpart") {
+						t.Errorf("the error repeats the secret: %v", err)
+					}
+					continue
+				}
+				want := 0
+				if hook == plain {
+					want = 1
+				}
+				if c.Notify.Webhook.Reveal() != hook || len(c.Warnings) != want {
+					t.Errorf("%s %s: %q", ref, hook, c.Warnings)
+				}
+			}
+		}
+	}
+}

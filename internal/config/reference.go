@@ -114,7 +114,7 @@ const referenceForms = `
 
 ### Warnings
 
-A secret in clear, a file with secrets that everybody on the machine can read, a file of authorities that everybody can change, and plain http to another machine (a platform, or a store of secrets) draw warnings. With ` + "`--strict`, or `environment: production`" + ` in the file,
+A secret in clear, a file with secrets that everybody on the machine can read, a file of authorities that everybody can change, and plain http to another machine (a platform, a store of secrets, a webhook, a collector of traces) draw warnings; so do, once they show, a superuser of PostgreSQL and a dashboard without a login. With ` + "`--strict`, or `environment: production`" + ` in the file,
 every warning is an error.
 `
 

@@ -17,10 +17,10 @@ import (
 const resolvesAtOnce = 16
 
 // Resolve follows every secret reference and fills in what it finds: what a remote store keeps is first read here, what a file keeps may
-// have changed. The error is an *Error that names all references that could not be read; the values of those stay as they were.
-// While it runs nobody else may use c.
+// have changed. The error is an *Error that names all references that could not be read; the values of those stay as they were. What is read here and
+// draws a warning is added to Warnings, or is an error where all is strict. While it runs nobody else may use c.
 func (c *Config) Resolve(ctx context.Context) error {
-	return c.resolve(ctx, c.late, time.Time{}, func(l *lateSecret, v any) {
+	warnings, err := c.resolve(ctx, c.late, time.Time{}, func(l *lateSecret, v any) {
 		switch l.connection {
 		case ofDatabase:
 			c.Database = v.(Database)
@@ -34,6 +34,13 @@ func (c *Config) Resolve(ctx context.Context) error {
 			l.field.set(&c.Connections[l.connection], v)
 		}
 	})
+	for _, w := range warnings {
+		if !slices.Contains(c.Warnings, w) { // a file is read at the beginning too
+			c.Warnings = append(c.Warnings, w)
+		}
+	}
+	order(c.Warnings)
+	return err
 }
 
 // ResolveConnection gives a connection with its secrets as they are kept now, or were a short while ago: a remote store is asked at most
@@ -85,11 +92,12 @@ func (c *Config) lateOf(ref ads.Ref) []lateSecret {
 }
 
 func (c *Config) resolveInto(ctx context.Context, conn *Connection, since time.Time) error {
-	return c.resolve(ctx, c.lateOf(conn.Ref), since, func(l *lateSecret, v any) { l.field.set(conn, v) })
+	_, err := c.resolve(ctx, c.lateOf(conn.Ref), since, func(l *lateSecret, v any) { l.field.set(conn, v) })
+	return err
 }
 
 // resolve follows references side by side, each that stands in several places once, and hands over what they stand for, one after another.
-func (c *Config) resolve(ctx context.Context, late []lateSecret, since time.Time, fill func(*lateSecret, any)) error {
+func (c *Config) resolve(ctx context.Context, late []lateSecret, since time.Time, fill func(*lateSecret, any)) (warnings []Problem, err error) {
 	type name struct{ scheme, ref string }
 	type answer struct {
 		value secret.Text
@@ -120,13 +128,13 @@ func (c *Config) resolve(ctx context.Context, late []lateSecret, since time.Time
 	close(next)
 	wg.Wait()
 
-	var r report
+	r := report{strict: c.strict}
 	for i := range late {
 		l := &late[i]
 		a := asked[name{l.scheme, l.ref}]
 		switch {
 		case a.err != nil && ctx.Err() != nil:
-			return context.Cause(ctx)
+			return nil, context.Cause(ctx)
 		case a.err != nil:
 			r.at(l.at, l.path, l.written, "could not be read: "+a.err.Error(), cmp.Or(advice(a.err), "check the reference, and the rights of this process"))
 		case a.value.Empty():
@@ -137,11 +145,13 @@ func (c *Config) resolve(ctx context.Context, late []lateSecret, since time.Time
 				r.at(l.at, l.path, l.written, f.message, f.cure)
 				continue
 			}
+			if l.connection == ofNotify {
+				r.plainWebhook(l.at, l.path, a.value.Reveal())
+			}
 			fill(l, v)
 		}
 	}
-	_, err := r.result()
-	return err
+	return r.result()
 }
 
 func follow(ctx context.Context, res Resolver, ref string, since time.Time) (secret.Text, error) {

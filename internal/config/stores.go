@@ -164,7 +164,7 @@ func (l *loader) stores(n *node) {
 			}
 		default:
 			text[f.Name] = v.(string)
-			if f.kind == baseURL && plainBeyondLoopback(v.(string)) {
+			if f.kind == baseURL && PlainBeyondLoopback(v.(string)) {
 				l.r.warn(in.at, in.path, showURL(in.written), "sends secrets in clear: http, to another machine", "write https://")
 			}
 		}
@@ -238,7 +238,7 @@ func (l *loader) blamePlainStores(scheme string) {
 	l.plain[scheme] = true
 	for _, name := range map[string][]string{"vault": {"VAULT_ADDR", "VAULT_AGENT_ADDR"}, "aws": {"AWS_ENDPOINT_URL_SECRETS_MANAGER", "AWS_ENDPOINT_URL"}}[scheme] {
 		v := l.env.vars[name]
-		if v == nil || !plainBeyondLoopback(v.value) {
+		if v == nil || !PlainBeyondLoopback(v.value) {
 			continue
 		}
 		l.r.warn(v.at, name, showURL(v.value), "sends secrets in clear: http, to another machine", "write https://")

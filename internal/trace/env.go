@@ -36,10 +36,17 @@ func Version(v string) Option { return func(s *settings) { s.version = v } }
 // nobody is told.
 func OnError(fn func(error)) Option { return func(s *settings) { s.onError = fn } }
 
+// OnPlain is asked about an endpoint over plain http, with the variable that names it, before anything is sent there. Its problem, where there is one, is that
+// variable's.
+func OnPlain(fn func(name, endpoint string) (problem, cure string)) Option {
+	return func(s *settings) { s.onPlain = fn }
+}
+
 // settings are what the variables say.
 type settings struct {
 	version string
 	onError func(error)
+	onPlain func(name, endpoint string) (problem, cure string)
 
 	endpoint *url.URL
 	headers  map[string]string
@@ -171,6 +178,11 @@ func (s *settings) read(v map[string]string) (on bool, err error) {
 	}
 	if s.endpoint, err = endpointOf(name, endpoint); err != nil {
 		return false, err
+	}
+	if s.onPlain != nil && s.endpoint.Scheme == "http" {
+		if problem, cure := s.onPlain(name, s.endpoint.String()); problem != "" {
+			return false, &VarError{name, problem, cure}
+		}
 	}
 	name, pairs := either("HEADERS")
 	if s.headers, err = pairsOf(name, pairs); err != nil {
