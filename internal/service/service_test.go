@@ -446,7 +446,7 @@ func (r *rotating) Renew(_ context.Context, c config.Connection) (config.Connect
 	return c, !c.Password.Equal(was), nil
 }
 
-// A password that is rotated in the middle of a run costs one refusal, and the run loses nothing. One that is refused and has not changed is tried once.
+// A password that was rotated before a run costs one refusal, and the run is made all the same. One that is refused and has not changed is tried once.
 func TestRotation(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(c *simulator.Config) {
