@@ -288,10 +288,6 @@ func (c *Client) emit(d observe.Data) {
 	}
 }
 
-func (c *Client) note(code, message string) {
-	c.emit(observe.Note{Level: observe.Info, Code: code, Message: message})
-}
-
 // Login fetches a token without sending anything else, to prove that the credentials work.
 func (c *Client) Login(ctx context.Context) error {
 	if c.auth == nil {

@@ -494,10 +494,7 @@ func (c *Client) refused(l *logical, slot *quota.Slot, a attempt) outcome {
 		c.emit(observe.Note{Level: observe.Info, Code: "refused_without_time", Message: "refused for quota, " + note + " " + wait.Round(time.Millisecond).String()})
 	}
 	if l.r.Scope != "" && !a.verdict.Whole {
-		if slot != nil {
-			slot.Done(true)
-		}
-		return c.refusedScope(l, a, wait)
+		return c.refusedScope(l, slot, a, wait)
 	}
 	if slot == nil { // a token request, or no quota kept: the wait is this connection's own
 		return outcome{again: true, pause: wait, told: true, cause: c.errorOf(l, a)}

@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"adsync/internal/ads"
+	"adsync/internal/observe"
 	"adsync/internal/platform"
+	"adsync/internal/quota"
 	"adsync/internal/retry"
 	"adsync/internal/secret"
 )
@@ -76,7 +78,6 @@ type scopes struct {
 
 type held struct {
 	until time.Time
-	told  time.Duration
 	why   *ads.Error
 }
 
@@ -115,14 +116,19 @@ func (s *scopes) wait(scope string) (outcome, bool) {
 }
 
 // refusedScope obeys a refusal that is about one part of the connection only: what asks for the others goes on.
-func (c *Client) refusedScope(l *logical, a attempt, wait time.Duration) outcome {
+func (c *Client) refusedScope(l *logical, slot *quota.Slot, a attempt, wait time.Duration) outcome {
+	switch {
+	case slot == nil:
+	case a.verdict.NotCounted:
+		slot.GiveBack()
+	default:
+		slot.Done(true)
+	}
 	e := c.errorOf(l, a)
 	e.Bucket = l.r.Scope
-	c.scopes.hold(l.r.Scope, held{until: time.Now().Add(min(wait, 24*time.Hour)), told: a.told, why: e})
-	c.emitScope(l, wait)
-	return outcome{again: true}
-}
-
-func (c *Client) emitScope(l *logical, wait time.Duration) {
-	c.note("scope_refused", fmt.Sprintf("refused for quota: only %s waits, for %s", l.r.Scope, wait.Round(time.Millisecond)))
+	c.scopes.hold(l.r.Scope, held{until: time.Now().Add(min(wait, quota.MaxBlock)), why: e})
+	c.emit(observe.Note{
+		Level: observe.Info, Code: "scope_refused", Message: fmt.Sprintf("refused for quota: only %s waits, for %s", l.r.Scope, wait.Round(time.Millisecond)),
+	})
+	return outcome{again: true, pause: wait, told: true, cause: e}
 }

@@ -174,6 +174,7 @@ Look around:
   sqlite3 %[6]s/adsync.db "SELECT name, status, clicks FROM campaigns WHERE client_id = 'acme' LIMIT 10"
   adsync status --config %[6]s/adsync.yaml
   adsync demo        # again: everything is there already, so all is unchanged
+  adsync demo --keep # and look at the dashboard meanwhile
   adsync init        # your own configuration; README.md goes on from here
 `, stats.Requests, most, demoQuota, demoWindow, refused, demoDir)
 	return nil

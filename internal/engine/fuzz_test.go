@@ -14,6 +14,7 @@ func FuzzState(f *testing.F) {
 	f.Add([]byte(`{"v":2}`))
 	f.Add([]byte(`{"v":1,"listings":{"x":null}}`))
 	f.Add([]byte(`{"listings":null}`))
+	f.Add([]byte(`{"v":1,"slices":{"a\u001fdaily_metrics_ad":{"from":"2026-11-01","to":"2026-11-07","cursor":"job 1"},"x":null}}`))
 	f.Add([]byte(`null`))
 	f.Fuzz(func(t *testing.T, stored []byte) {
 		run := store.Run{ID: "r", StartedAt: time.Unix(0, 0).UTC(), State: stored}

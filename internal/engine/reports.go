@@ -150,11 +150,10 @@ func (r *run) slice(ctx context.Context, rep platform.Reporter, acc ads.Account,
 	}
 	partial := map[ads.Date]string{}
 	if level.Name == ads.LevelCampaign && r.hasLevel(ads.LevelAccount) {
-		var again bool
 		if partial, err = r.reconcile(ctx, acc, want, s.Since); err != nil {
 			return err
 		}
-		if again = len(partial) > 0; again {
+		if len(partial) > 0 {
 			// Figures that were restated between the two requests look like that: both are read once more.
 			r.note(observe.Note{Level: observe.Warn, Code: "disagrees", Message: fmt.Sprintf("the campaigns of %s do not add up to the account's own figures on %s: both are read again", nameOf(acc), daysText(partial))})
 			if err := r.again(ctx, rep, acc, c, want); err != nil {

@@ -57,6 +57,11 @@ func loadState(run store.Run) (*state, error) {
 			return nil, fmt.Errorf("the state of run %s has lost the place in %s of %s: sync with --fresh", run.ID, ads.Printable(stream, 40), ads.Printable(account, 40))
 		}
 	}
+	for key, l := range st.Slices {
+		if l == nil {
+			delete(st.Slices, key) // it is read from its beginning
+		}
+	}
 	f := run.Figures
 	st.Earlier = ads.Figures{Requests: f.Requests, Throttled: f.Throttled, Retries: f.Retries, Waited: f.Waited}
 	return st, nil

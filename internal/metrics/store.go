@@ -204,6 +204,21 @@ func (s *measured) Paused(ctx context.Context) (_ map[ads.Ref]store.Pause, err e
 	return s.Store.Paused(ctx)
 }
 
+func (s *measured) Campaigns(ctx context.Context, f store.CampaignFilter) (_ []store.CampaignRow, err error) {
+	defer s.since(time.Now(), "campaigns", &err)
+	return s.Store.Campaigns(ctx, f)
+}
+
+func (s *measured) Coverage(ctx context.Context, ref ads.Ref, account, stream string, from, to ads.Date) (_ []store.Day, err error) {
+	defer s.since(time.Now(), "coverage", &err)
+	return s.Store.Coverage(ctx, ref, account, stream, from, to)
+}
+
+func (s *measured) DailyTotals(ctx context.Context, ref ads.Ref, account, level string, from, to ads.Date, since time.Time) (_ []store.DayTotal, err error) {
+	defer s.since(time.Now(), "daily_totals", &err)
+	return s.Store.DailyTotals(ctx, ref, account, level, from, to, since)
+}
+
 func (s *measured) Audit(ctx context.Context, e store.AuditEntry) (err error) {
 	defer s.since(time.Now(), "audit", &err)
 	return s.Store.Audit(ctx, e)

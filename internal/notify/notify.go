@@ -150,7 +150,8 @@ func (n *Notifier) guarded(fn func()) {
 	defer func() {
 		if recover() != nil {
 			// The value could hold data; the stack's first lines cannot.
-			n.o.Log.Error("internal error while looking for what to tell", "stack", string(debug.Stack()[:min(len(debug.Stack()), 2000)]))
+			stack := debug.Stack()
+			n.o.Log.Error("internal error while looking for what to tell", "stack", string(stack[:min(len(stack), 2000)]))
 		}
 	}()
 	fn()

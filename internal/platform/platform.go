@@ -62,7 +62,6 @@ type Spec struct {
 	Origins     []string      // other origins ("https://oauth2.example.com") that its requests may name
 	Accounts    bool          // it has ad accounts of its own: they are read side by side, and one that fails does not stop the others
 	Reports     Reports       // what daily figures it gives; zero: none
-	Version     string        // of the API that is asked for; empty where it has none
 }
 
 // Stream is a kind of record of an account.
@@ -79,7 +78,6 @@ type Task struct {
 	Stream  string
 	RunID   string // the same for all lives of a run; the ground of idempotency keys
 	Cursor  string // where to read on: written by the connector, opaque to the engine, small, without secrets
-	Shrink  int    // how often this place was too large for the platform: ask for half as much each time
 }
 
 // Next is what a Step learnt about its place in the listing. The platform's claims may contradict each other: the engine decides.

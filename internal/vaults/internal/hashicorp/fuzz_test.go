@@ -1,16 +1,12 @@
 package hashicorp
 
 import (
-	"errors"
 	"net/http"
-	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
-	"unicode"
 
 	"adsync/internal/config"
-	"adsync/internal/vaults/internal/source"
+	"adsync/internal/vaults/internal/sourcetest"
 )
 
 // Whatever answers in Vault's place: there is a value, or an error of ours with a cure, without the token and without anything that a terminal obeys.
@@ -26,41 +22,18 @@ func FuzzAnswer(f *testing.F) {
 	f.Add(307, ``)
 	f.Add(200, `<html>`)
 	const token = "hvs.c4n4ry-of-the-fuzz"
-	var mu sync.Mutex
-	status, body := 200, ""
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !strings.HasPrefix(r.URL.Path, "/v1/secret/") {
-			w.WriteHeader(http.StatusNoContent) // the ends of loans
-			return
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(status)
-		_, _ = w.Write([]byte(body))
-	}))
-	f.Cleanup(srv.Close)
-	f.Fuzz(func(t *testing.T, code int, text string) {
-		if code < 200 || code > 599 {
-			t.Skip()
-		}
-		mu.Lock()
-		status, body = code, text
-		mu.Unlock()
-		s := open(t, config.Vault{Address: srv.URL}, map[string]string{"VAULT_TOKEN": token})
-		v, err := get(t.Context(), s, "secret/data/acme#password")
-		if err == nil {
-			if v == "" {
-				t.Error("no value and no error")
+	route := func(answer http.HandlerFunc) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasPrefix(r.URL.Path, "/v1/secret/") {
+				answer(w, r)
+			} else {
+				w.WriteHeader(http.StatusNoContent) // the ends of loans
 			}
-			return
 		}
-		e, ok := errors.AsType[*source.Error](err)
-		if !ok || e.Message == "" || e.Hint == "" {
-			t.Fatalf("%#v", err)
-		}
-		if strings.Contains(err.Error(), token) || strings.ContainsFunc(err.Error(), func(r rune) bool { return !unicode.IsPrint(r) }) {
-			t.Errorf("%q", err.Error())
+	}
+	sourcetest.FuzzAnswers(f, token, "application/json", route, func(url string) func(*testing.T) (string, error) {
+		return func(t *testing.T) (string, error) {
+			return get(t.Context(), open(t, config.Vault{Address: url}, map[string]string{"VAULT_TOKEN": token}), "secret/data/acme#password")
 		}
 	})
 }
