@@ -36,7 +36,7 @@ func hours() breakdown {
 // optIn are breakdowns that only accounts with an agreement get rows for.
 var optIn = []string{"impression_device", "hourly_stats_aggregated_by_audience_time_zone", "frequency_value"}
 
-const maxCombos = 1000
+const maxCombos = 500
 
 func (q *query) breakdowns(rq *request) *graphError {
 	q.combos = 1
