@@ -42,7 +42,8 @@ var may = map[string][]string{
 	"internal/live":      {"internal/ads", "internal/observe"},
 	"internal/notify":    {"internal/ads", "internal/observe", "internal/retry", "internal/secret", "internal/store"},
 
-	"internal/simulator/meta": {},
+	"internal/simulator/meta":      {},
+	"internal/simulator/googleads": {},
 
 	"internal/connect": {
 		"internal/adplatform", "internal/ads", "internal/apiclient", "internal/config", "internal/engine", "internal/observe", "internal/platform", "internal/quota", "internal/tokens",

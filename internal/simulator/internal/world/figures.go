@@ -282,3 +282,14 @@ func (k *Walker) weight(g int, d Day) (all int64) {
 	}
 	return all
 }
+
+// Totals are what the whole account did in each of some periods, first and last day included.
+func (k *Walker) Totals(periods [][2]Day) []Figures {
+	out := make([]Figures, len(periods))
+	for campaign := range k.w.Campaigns(k.account) {
+		for i, p := range periods {
+			k.Fill(campaign, OfAccount, p[0], p[1], out[i:i+1])
+		}
+	}
+	return out
+}
