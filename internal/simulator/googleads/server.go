@@ -223,7 +223,7 @@ func (s *Server) access(c *stage.Call, rq *request) *apiError {
 		top, ok := s.find(login)
 		root := node{manager: top.manager}
 		switch {
-		case !ok || !s.direct(top) && (top.manager == 0 || !s.direct(root)):
+		case !ok || !s.direct(top) && (top.account > 0 || !s.direct(root)):
 			return denied
 		case !under(rq.customer, top):
 			e := refusal(http.StatusForbidden, "authorizationError", "INVALID_LOGIN_CUSTOMER_ID_SERVING_CUSTOMER_ID_COMBINATION", "The login customer and the serving customer do not go together.")
