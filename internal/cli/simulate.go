@@ -14,10 +14,11 @@ import (
 )
 
 type simulateCmd struct {
-	Platform string `name:"platform" default:"adplatform" enum:"adplatform,meta" help:"What to simulate: adplatform or meta."`
+	Platform string `name:"platform" default:"adplatform" enum:"adplatform,meta,google_ads" help:"What to simulate: adplatform, meta or google_ads."`
 	simulator.Flags
 	worldFlags
-	metaFlags `group:"Meta:"`
+	metaFlags   `group:"Meta:"`
+	googleFlags `group:"Google Ads:"`
 }
 
 const tryHelp = "Try `adsync simulate --help`."
@@ -38,6 +39,8 @@ func (c *simulateCmd) Run(a *app, k *kong.Context) error {
 	switch c.Platform {
 	case "meta":
 		return c.runMeta(a, set)
+	case "google_ads":
+		return c.runGoogle(a, set)
 	}
 	if c.ListFaults {
 		if a.JSON {
@@ -55,15 +58,17 @@ func (c *simulateCmd) Run(a *app, k *kong.Context) error {
 	if err != nil {
 		return usagef(tryHelp, "%s", err)
 	}
-	return c.listen(a, sim, cfg.Addr, func(base string) {
+	return c.listen(a, sim, cfg.Addr, func(base string) error {
 		if a.JSON {
-			_ = a.writeJSON(struct {
+			return a.writeJSON(struct {
 				URL   string `json:"url"`
 				Email string `json:"email"`
 			}{base, c.Email})
-		} else if !a.Quiet {
+		}
+		if !a.Quiet {
 			a.stdout.printf("The ad platform simulator listens on %s (%d campaigns a client, quota %s).\nHow its clients behave: %s/__stats. Ctrl-C ends it.\n", base, cfg.Campaigns, cfg.Quota, base)
 		}
+		return nil
 	})
 }
 
@@ -75,7 +80,7 @@ type simulated interface {
 }
 
 // listen puts a simulator on an address, says where it is, and runs it until the command is stopped.
-func (c *simulateCmd) listen(a *app, sim simulated, addr string, tell func(base string)) error {
+func (c *simulateCmd) listen(a *app, sim simulated, addr string, tell func(base string) error) error {
 	defer sim.Close()
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -91,7 +96,10 @@ func (c *simulateCmd) listen(a *app, sim simulated, addr string, tell func(base 
 			}
 		}
 	}
-	tell(scheme + "://" + ln.Addr().String())
+	if err := tell(scheme + "://" + ln.Addr().String()); err != nil {
+		_ = ln.Close()
+		return err
+	}
 	err = sim.Serve(a.ctx, ln)
 	if a.ctx.Err() != nil {
 		why := context.Cause(a.ctx)

@@ -1,11 +1,15 @@
 package cli
 
 import (
+	"fmt"
+	"maps"
+	"os"
 	"reflect"
 	"slices"
 	"time"
 
 	"adsync/internal/simulator"
+	"adsync/internal/simulator/googleads"
 	"adsync/internal/simulator/meta"
 )
 
@@ -20,7 +24,10 @@ type worldFlags struct {
 	Latency  time.Duration `name:"latency" default:"0s" group:"Meta and Google Ads:" help:"How long every request works."`
 }
 
-type metaFlags struct{ meta.Flags }
+type (
+	metaFlags   struct{ meta.Flags }
+	googleFlags struct{ googleads.Flags }
+)
 
 // everyones are the flags that all simulators take.
 var everyones = []string{"platform", "listen", "campaigns", "seed", "speed", "tls", "tls-ca", "fault", "list-faults"}
@@ -36,13 +43,18 @@ func flagNames(v any) []string {
 
 // onlyTheirs refuses a flag that the platform does not have: one that does nothing is a mistake that nobody notices.
 func (c *simulateCmd) onlyTheirs(set map[string]bool) error {
-	own := map[string][]string{"adplatform": flagNames(simulator.Flags{}), "meta": slices.Concat(flagNames(worldFlags{}), flagNames(meta.Flags{}))}
-	for name := range set {
+	platforms := []string{"adplatform", "meta", "google_ads"}
+	own := map[string][]string{
+		"adplatform": flagNames(simulator.Flags{}),
+		"meta":       slices.Concat(flagNames(worldFlags{}), flagNames(meta.Flags{})),
+		"google_ads": slices.Concat(flagNames(worldFlags{}), flagNames(googleads.Flags{})),
+	}
+	for _, name := range slices.Sorted(maps.Keys(set)) {
 		if slices.Contains(everyones, name) || slices.Contains(own[c.Platform], name) {
 			continue
 		}
-		for other, names := range own {
-			if slices.Contains(names, name) {
+		for _, other := range platforms {
+			if slices.Contains(own[other], name) {
 				return usagef(tryHelp, "--%s is a flag for --platform %s, and --platform is %s", name, other, c.Platform)
 			}
 		}
@@ -89,17 +101,16 @@ func (c *simulateCmd) runMeta(a *app, set map[string]bool) error {
 		return usagef(tryHelp, "%s", err)
 	}
 	cfg = sim.Config()
-	return c.listen(a, sim, cfg.Addr, func(base string) {
+	return c.listen(a, sim, cfg.Addr, func(base string) error {
 		if a.JSON {
-			_ = a.writeJSON(struct {
+			return a.writeJSON(struct {
 				URL     string `json:"url"`
 				Version string `json:"api_version"`
 				AppID   string `json:"app_id"`
 			}{base, cfg.Versions[len(cfg.Versions)-1], cfg.AppID})
-			return
 		}
 		if a.Quiet {
-			return
+			return nil
 		}
 		a.stdout.printf("The simulator of Meta's Marketing API listens on %s (%d accounts, %d campaigns each, tier %s).\n", base, cfg.Accounts, cfg.Campaigns, cfg.Tier)
 		if set["meta-token"] {
@@ -109,5 +120,61 @@ func (c *simulateCmd) runMeta(a *app, set map[string]bool) error {
 			a.stdout.printf("It accepts the token %s; the app's id is %s, its secret %s.\n", meta.DefaultToken, cfg.AppID, meta.DefaultAppSecret)
 		}
 		a.stdout.printf("How its clients behave: %s/__stats. What there is: %[1]s/__truth. Ctrl-C ends it.\n", base)
+		return nil
+	})
+}
+
+func (c *simulateCmd) runGoogle(a *app, set map[string]bool) error {
+	if c.ListFaults {
+		if a.JSON {
+			return a.writeJSON(struct {
+				Faults any `json:"faults"`
+			}{googleads.Catalogue()})
+		}
+		return googleads.Catalogue().Write(a.stdout)
+	}
+	cfg := c.googleFlags.Config(googleads.Default())
+	var err error
+	if cfg.Addr, cfg.Campaigns, cfg.Date, err = c.shape(set, cfg.Addr); err != nil {
+		return err
+	}
+	cfg.Accounts, cfg.AdGroups, cfg.Ads, cfg.Days, cfg.Denied = c.Accounts, c.AdGroups, c.Ads, c.Days, c.Denied
+	cfg.Seed, cfg.Speed, cfg.TLS, cfg.Faults, cfg.Latency = c.Seed, c.Speed, c.TLS, c.Fault, c.Latency
+	sim, err := googleads.New(cfg)
+	if err != nil {
+		return usagef(tryHelp, "%s", err)
+	}
+	cfg = sim.Config()
+	return c.listen(a, sim, cfg.Addr, func(base string) error {
+		if c.ServiceAccount != "" {
+			key, err := sim.ServiceAccount(base)
+			if err == nil {
+				err = os.WriteFile(c.ServiceAccount, key, 0o600)
+			}
+			if err != nil {
+				return usagef("Name another file with --service-account.", "%s", err)
+			}
+		}
+		if a.JSON {
+			return a.writeJSON(struct {
+				URL      string `json:"url"`
+				Version  string `json:"api_version"`
+				ClientID string `json:"client_id"`
+			}{base, fmt.Sprintf("v%d", slices.Max(cfg.Versions)), cfg.ClientID})
+		}
+		if a.Quiet {
+			return nil
+		}
+		a.stdout.printf("The simulator of the Google Ads API listens on %s (%d accounts, %d campaigns each, access %s).\n", base, cfg.Accounts, cfg.Campaigns, cfg.Access)
+		token := "those of --refresh-token"
+		if !set["refresh-token"] {
+			token = googleads.DefaultRefreshToken // published with the simulator, opens nothing else
+		}
+		a.stdout.printf("Tokens come from %s/token for the client %s with the secret %s; refresh token: %s.\n", base, cfg.ClientID, googleads.DefaultClientSecret, token)
+		if c.ServiceAccount != "" {
+			a.stdout.printf("The key of a service account is in %s.\n", c.ServiceAccount)
+		}
+		a.stdout.printf("How its clients behave: %s/__stats. What there is: %[1]s/__truth. Ctrl-C ends it.\n", base)
+		return nil
 	})
 }
