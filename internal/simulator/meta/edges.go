@@ -40,7 +40,6 @@ func (rq *request) fields() ([]wanted, *graphError) {
 type page struct {
 	limit int
 	from  int // position to begin at
-	after bool
 }
 
 const defaultLimit = 25
@@ -56,11 +55,13 @@ func (s *Server) page(c *stage.Call, rq *request, kind string) (page, *graphErro
 	p := page{limit: limit}
 	if after := rq.p.Get("after"); after != "" {
 		vals, ok := stage.Open(s.cfg.Seed, kind, after, 2)
+		if ok {
+			c.Page = int(vals[1]) + 1
+		}
 		if !ok || vals[0] < 0 || c.Play("cursor-expired") != nil {
 			return page{}, invalid("Invalid cursor: it was made for another request or has expired")
 		}
-		p.from, p.after = int(vals[0]), true
-		c.Page = int(vals[1]) + 1
+		p.from = int(vals[0])
 		if f := c.Play("duplicate"); f != nil {
 			p.from = max(0, p.from-int(f.Num("rows")))
 		}

@@ -15,7 +15,6 @@ type view struct {
 	level   world.Level
 	c, g, a world.Thing
 	status  string // effective
-	sub     []wanted
 }
 
 func (v *view) thing() *world.Thing {

@@ -26,7 +26,6 @@ type token struct {
 	dead     int           // the error's subcode when it was killed; 0: it lives
 	code     bool          // it is a code to be exchanged, not a token
 	redirect string        // of a code
-	verifier string        // what a code's challenge was
 }
 
 // maxTokens bounds the tokens that can be issued; beyond it the simulator refuses to make more.
