@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -238,6 +239,49 @@ func TestBreakdown(t *testing.T) {
 	if whole != parts || whole.Impressions == 0 {
 		t.Errorf("parts %+v, whole %+v", parts, whole)
 	}
+}
+
+// TestOldReach: with a breakdown, reach is no longer known of days more than 13 months ago; without, it is.
+func TestOldReach(t *testing.T) {
+	s := start(t, func(c *Config) { c.Days = 0 })
+	for _, x := range []struct {
+		day, breakdown string
+		known          bool
+	}{{"2025-09-01", "", true}, {"2025-09-01", "gender", false}, {"2026-09-01", "gender", true}} {
+		args := []string{"level", "account", "fields", "reach,impressions", "time_range", `{"since":"` + x.day + `","until":"` + x.day + `"}`}
+		if x.breakdown != "" {
+			args = append(args, "breakdowns", x.breakdown)
+		}
+		rows := s.all(act1+"/insights", args...)
+		if len(rows) == 0 || (rows[0]["reach"] != nil) != x.known {
+			t.Errorf("%s by %q: %v", x.day, x.breakdown, rows)
+		}
+	}
+}
+
+// TestVirtualTime: without a clock of its own, all waiting passes in a bubble's time.
+func TestVirtualTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := Default()
+		cfg.Campaigns, cfg.Latency, cfg.JobTime = 3, 2*time.Second, time.Hour
+		srv, err := New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer srv.Close()
+		s := &sim{Server: srv, t: t, token: DefaultToken}
+		begin := time.Now()
+		id := s.post(act1 + "/insights").body["report_run_id"].(string)
+		polls := 0
+		for s.get(id).body["async_status"] != "Job Completed" {
+			if polls++; polls > 2000 {
+				t.Fatal("the report never ends")
+			}
+		}
+		if took := time.Since(begin); took < time.Hour || took > time.Hour+10*time.Second {
+			t.Errorf("the report took %s", took)
+		}
+	})
 }
 
 func TestBatch(t *testing.T) {

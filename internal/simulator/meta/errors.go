@@ -94,6 +94,9 @@ var (
 		status: http.StatusForbidden, code: 200, outcome: stage.Forbidden,
 		message: "(#200) Ad account owner has NOT grant ads_management or ads_read permission",
 	}
+	errNotGranted = &graphError{
+		status: http.StatusForbidden, code: 10, outcome: stage.Forbidden, message: "(#10) Application does not have permission for this action",
+	}
 	errNoBusiness = &graphError{
 		status: http.StatusForbidden, code: 200, outcome: stage.Forbidden, message: "(#200) Requires business_management permission to manage the object",
 	}

@@ -48,7 +48,9 @@ func authFaults() []stage.Fault {
 		{Name: "token-revoked", Section: section, Help: "the token dies: 458 app removed, 459 checkpoint, 460 password changed, 463 expired, 467 invalid", Default: "endpoint=api,on=5,times=1", Params: []stage.Param{
 			{Name: "subcode", Default: "460", Help: "of error 190", Values: []string{"458", "459", "460", "463", "467"}, Kind: stage.Number},
 		}},
-		{Name: "permission", Section: section, Help: "an account gives no permission", Default: "account=act_" + accountID(2)},
+		{Name: "permission", Section: section, Help: "an account gives no permission", Default: "account=act_" + accountID(2), Params: []stage.Param{
+			{Name: "code", Default: "200", Help: "of the error", Values: []string{"10", "200"}, Kind: stage.Number},
+		}},
 		{Name: "login-denied", Section: section, Help: "the person does not agree", Default: "endpoint=dialog"},
 		{Name: "version-sunset", Section: section, Help: "the version that is asked for has been switched off", Default: "endpoint=any"},
 	}

@@ -38,6 +38,7 @@ func TestFaults(t *testing.T) {
 		{"usage-header:percent=95", func(s *sim) string { return s.get(act1 + "/insights").header.Get("X-Fb-Ads-Insights-Throttle") }, `{"app_id_util_pct":0.00,"acc_id_util_pct":95.00,"ads_api_access_tier":"standard_access"}`},
 		{"token-revoked:on=1,subcode=459", func(s *sim) string { return code(s.get(act1)) + " " + code(s.get("me")) }, "401 190/459 401 190/459"},
 		{"permission:account=" + act1, func(s *sim) string { return code(s.get(act1)) + " " + code(s.get("act_778800000000002")) }, "403 200/0 200 0/0"},
+		{"permission:code=10", func(s *sim) string { return code(s.get("act_778800000000002/ads")) }, "403 10/0"},
 		{"version-sunset", func(s *sim) string { return code(s.get("me")) }, "400 2635/0"},
 		{"transient:on=1,code=1,subcode=99", func(s *sim) string { return code(s.get(act1)) }, "500 1/99"},
 		{"reduce:above=3", func(s *sim) string {

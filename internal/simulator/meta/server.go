@@ -338,7 +338,13 @@ func (s *Server) access(c *stage.Call, rq *request) *graphError {
 	if !rq.token.sees(account) {
 		return notThere(c.R.Method, rq.segs[0])
 	}
-	if s.denied(account) || !s.scoped("ads_read") && !s.scoped("ads_management") || c.Play("permission") != nil {
+	if s.denied(account) || !s.scoped("ads_read") && !s.scoped("ads_management") {
+		return errNoPermission
+	}
+	if f := c.Play("permission"); f != nil {
+		if f.Num("code") == 10 {
+			return errNotGranted
+		}
 		return errNoPermission
 	}
 	return nil
