@@ -211,10 +211,10 @@ func opens(seed uint64, kind, text string, n int) bool {
 }
 
 func FuzzOpen(f *testing.F) {
-	f.Add("", 1)
-	f.Add(Seal(1, "k", 1, 2), 2)
-	f.Fuzz(func(t *testing.T, text string, n int) {
-		if vals, ok := Open(1, "k", text, n%10); ok && len(vals) != n%10 {
+	f.Add("", uint8(1))
+	f.Add(Seal(1, "k", 1, 2), uint8(2))
+	f.Fuzz(func(t *testing.T, text string, n uint8) {
+		if vals, ok := Open(1, "k", text, int(n%10)); ok && len(vals) != int(n%10) {
 			t.Fatal("another number of values")
 		}
 	})
