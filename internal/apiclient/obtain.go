@@ -164,7 +164,7 @@ func (t *auth) exchange(ctx context.Context, c *Client, l *logical, k tokens.Kep
 // login makes the connector's own token request.
 func (t *auth) login(ctx context.Context, c *Client, l *logical) (platform.Token, time.Time, error) {
 	l.r = c.authenticator.TokenRequest()
-	l.r.Basic = true
+	l.r.Basic = l.r.Seal == nil // a sealed request brings its own credentials: a second set in a header would contradict them
 	return t.send(ctx, c, l, c.authenticator.ParseToken)
 }
 

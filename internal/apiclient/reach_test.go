@@ -64,7 +64,7 @@ func TestOtherOriginAndSeal(t *testing.T) {
 	var tokens atomic.Int64
 	login := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		tokens.Add(1)
-		if r.URL.Path != "/token" || r.FormValue("refresh_token") != "refresh-1" {
+		if r.URL.Path != "/token" || r.FormValue("refresh_token") != "refresh-1" || r.Header.Get("Authorization") != "" {
 			http.Error(w, "bad", 400)
 			return
 		}

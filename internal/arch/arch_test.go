@@ -25,6 +25,7 @@ var may = map[string][]string{
 	"internal/tokens":   {"internal/ads", "internal/platform", "internal/secret"},
 
 	"internal/adplatform": {"internal/ads", "internal/platform"},
+	"internal/googleads":  {"internal/ads", "internal/platform"},
 	"internal/apiclient":  {"internal/ads", "internal/observe", "internal/platform", "internal/quota", "internal/retry", "internal/secret", "internal/tokens"},
 	"internal/engine":     {"internal/ads", "internal/observe", "internal/platform", "internal/store"},
 

@@ -19,9 +19,17 @@ import (
 func (r *run) accounts(ctx context.Context) error {
 	group, inner := errgroup.WithContext(ctx)
 	group.SetLimit(r.o.MaxAccounts)
-	n := 0
+	met := map[string]bool{}
 	var listed error
 	for acc, err := range r.o.Platform.Accounts(ctx, r.o.API) {
+		if err != nil && acc.ID != "" && ctx.Err() == nil && aboutAccount(err) {
+			if err := r.keepFault(ads.StreamAccounts, acc.ID, acc, nil, err, nil, fmt.Sprintf("account %s: %s", nameOf(acc), err)); err != nil {
+				listed = err
+				break
+			}
+			met[acc.ID] = true
+			continue
+		}
 		if err != nil {
 			listed = err
 			break
@@ -29,16 +37,38 @@ func (r *run) accounts(ctx context.Context) error {
 		if inner.Err() != nil {
 			break
 		}
-		n++
+		met[acc.ID] = true
 		group.Go(func() error { return guard(r.note, func() error { return r.account(inner, acc) }) })
 	}
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	if listed == nil && n == 0 && ctx.Err() == nil {
+	if listed != nil || ctx.Err() != nil {
+		return listed
+	}
+	if len(met) == 0 {
 		r.note(observe.Note{Level: observe.Warn, Code: "no_accounts", Message: "the credentials can read no ad account that is wanted", Hint: "check the connection's accounts and the rights that the credentials have"})
 	}
-	return listed
+	return r.resolveGone(ctx, met)
+}
+
+// resolveGone ends the failures of accounts that a whole listing does not name any more: nobody will read them again.
+func (r *run) resolveGone(ctx context.Context, met map[string]bool) error {
+	var gone []string
+	for f, err := range r.o.Store.Failures(ctx, store.FailureFilter{ClientID: r.o.Ref.ClientID, Connection: r.o.Ref.Connection}) {
+		if err != nil {
+			return err
+		}
+		if f.Stream == ads.StreamAccounts && !met[f.Account] {
+			gone = append(gone, f.Account)
+		}
+	}
+	for _, id := range gone {
+		if err := r.com.sendWait(op{account: id, stream: ads.StreamAccounts, resolved: []string{id}, alone: true}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // account brings one account up to date: first what there is in it, then its figures.
@@ -89,12 +119,17 @@ func aboutAccount(err error) bool {
 
 // fault keeps a failure of an account or a slice, and the run from being complete.
 func (r *run) fault(stream, entity string, acc ads.Account, err error, m *store.Metrics, why string) error {
+	return r.keepFault(stream, entity, acc, []ads.Account{acc}, err, m, why)
+}
+
+// keepFault is fault with the accounts that are written along: none, where it may be a manager, or not there at all.
+func (r *run) keepFault(stream, entity string, acc ads.Account, rows []ads.Account, err error, m *store.Metrics, why string) error {
 	f := store.Fault{EntityID: entity, Class: ads.ClassOf(err), Message: err.Error()}
 	if e, ok := errors.AsType[*ads.Error](err); ok {
 		f.Code, f.Message, f.Hint, f.RequestID, f.Attempts = e.Code, e.Message, e.Hint, e.RequestID, e.Attempts
 	}
 	key := listingKey(acc.ID, stream)
-	sent := r.com.sendWait(op{account: acc.ID, stream: stream, accounts: []ads.Account{acc}, metrics: m, faults: []store.Fault{f}, alone: true, change: func(st *state) {
+	sent := r.com.sendWait(op{account: acc.ID, stream: stream, accounts: rows, metrics: m, faults: []store.Fault{f}, alone: true, change: func(st *state) {
 		st.wrong(why)
 		delete(st.Slices, key)
 	}})

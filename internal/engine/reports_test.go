@@ -30,6 +30,7 @@ type ledgered struct {
 	fail     func(step int) error  // before each step
 	skew     func(d ads.Date) bool // days on which campaigns do not add up
 	denied   string                // an account without permission
+	unlisted error                 // keeps one account, the first, from being listed
 	steps    int
 	reads    map[string]int // slices begun, by level and days
 }
@@ -49,6 +50,9 @@ func (p *ledgered) Classify(platform.Reply) platform.Verdict { return platform.V
 
 func (p *ledgered) Accounts(context.Context, platform.Caller) iter.Seq2[ads.Account, error] {
 	return func(yield func(ads.Account, error) bool) {
+		if p.unlisted != nil && !yield(ads.Account{ID: "a0", Status: ads.StatusUnknown}, p.unlisted) {
+			return
+		}
 		for _, id := range []string{"a1", "a2"} {
 			if !yield(ads.Account{ID: id, Name: "Account " + id, Status: ads.StatusActive, TimeZone: "Asia/Tokyo", Currency: "JPY"}, nil) {
 				return
@@ -334,6 +338,40 @@ func TestReportsOneAccountDenied(t *testing.T) {
 			t.Errorf("with the right granted: %+v, %d failures", s, open())
 		}
 		b.check(t, b.since)
+	})
+}
+
+// An account that cannot even be listed is kept as a failure until it is no longer named; the others are read.
+func TestAccountNotListed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBooks(t)
+		defer b.st.Close()
+		failures := func() (out []string) {
+			for f, err := range b.st.Failures(t.Context(), store.FailureFilter{}) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				out = append(out, f.Stream+" "+f.EntityID+" "+f.Code)
+			}
+			return out
+		}
+		b.p.unlisted = &ads.Error{Class: ads.ClassDenied, Code: "no_rights", Message: "no permission"}
+		if s := b.run(); s.Outcome != ads.Partial || s.Err == nil || !strings.Contains(s.Err.Error(), "account a0: no permission") {
+			t.Fatalf("%+v", s)
+		}
+		if got := failures(); len(got) != 1 || got[0] != "accounts a0 no_rights" {
+			t.Errorf("failures: %q", got)
+		}
+		b.check(t, b.since)
+		b.p.unlisted = &ads.Error{Class: ads.ClassAuth, Code: "revoked", Message: "log in again"}
+		if s := b.run(); s.Outcome != ads.Failed || ads.ClassOf(s.Err) != ads.ClassAuth {
+			t.Errorf("what meets all of them: %+v", s)
+		}
+		b.p.unlisted = nil
+		time.Sleep(time.Hour)
+		if s := b.run(); s.Outcome != ads.Complete || len(failures()) != 0 {
+			t.Errorf("no longer named: %+v, failures %q", s, failures())
+		}
 	})
 }
 

@@ -23,6 +23,7 @@ type Platform interface {
 	Classify(Reply) Verdict
 
 	// Accounts yields the ad accounts that the connection can read. A platform without that notion yields one.
+	// An error alone ends the listing. One that comes with an account is about that account, or what is below it: it is kept as a failure, and the others go on.
 	Accounts(ctx context.Context, api Caller) iter.Seq2[ads.Account, error]
 
 	// Step reads one page of a listing, from the place that t.Cursor names (empty: the beginning), and calls emit once for
