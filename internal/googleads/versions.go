@@ -4,21 +4,15 @@ import (
 	"strings"
 
 	"adsync/internal/ads"
+	"adsync/internal/platform"
 )
 
 // DefaultVersion is the one that is asked for where nobody names another.
 const DefaultVersion = "v26"
 
-// Version is a major version of the API: data.
-type Version struct {
-	Name     string   // "v26"
-	Released ads.Date // zero: not known
-	Sunset   ads.Date // the day from which it no longer works; zero: not known yet
-}
-
 // Versions are the major versions of the API, the newest first. Minor ones appear under the major one's name.
-func Versions() []Version {
-	return []Version{
+func Versions() []platform.Version {
+	return []platform.Version{
 		{Name: "v26", Released: date("2026-10-14")},
 		{Name: "v25", Released: date("2026-07-22")},
 		{Name: "v24", Released: date("2026-04-22")},
