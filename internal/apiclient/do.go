@@ -518,6 +518,11 @@ func (c *Client) refused(l *logical, slot *quota.Slot, a attempt) outcome {
 
 // heed slows down before a refusal, where a good answer says how much of a quota is left.
 func (c *Client) heed(l *logical, a attempt) {
+	if hold := a.verdict.Hold; hold > 0 && l.r.Scope != "" {
+		e := c.errorOf(l, a)
+		e.Class, e.Bucket, e.Message = ads.ClassThrottled, l.r.Scope, "almost all of the quota of "+l.r.Scope+" is used"
+		c.scopes.hold(l.r.Scope, held{until: time.Now().Add(min(hold, quota.MaxBlock)), why: e})
+	}
 	if c.c.Bucket == nil || l.r.Uncounted {
 		return
 	}

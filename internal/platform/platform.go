@@ -63,6 +63,14 @@ type Spec struct {
 	Origins     []string      // other origins ("https://oauth2.example.com") that its requests may name
 	Accounts    bool          // it has ad accounts of its own: they are read side by side, and one that fails does not stop the others
 	Reports     Reports       // what daily figures it gives; zero: none
+	Version     Version       // of the API, as this connection asks for it; zero: it has no versions
+}
+
+// Version is a version of an API: data.
+type Version struct {
+	Name     string   // "v26.0"
+	Released ads.Date // zero: not known
+	Sunset   ads.Date // the day from which it no longer works; zero: not known yet
 }
 
 // Stream is a kind of record of an account.
@@ -169,6 +177,8 @@ type Verdict struct {
 	Whole bool
 	// Usage is the share of a quota that the platform says is used, 0 to 1 and above; unset where it does not say.
 	Usage ads.Opt[float64]
+	// Hold asks, with a good answer, that requests of the same Scope stay away for so long, since almost all of its quota is used.
+	Hold time.Duration
 }
 
 // Token is a bearer token as the platform gave it.
