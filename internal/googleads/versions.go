@@ -4,21 +4,15 @@ import (
 	"strings"
 
 	"adsync/internal/ads"
+	"adsync/internal/platform"
 )
 
 // DefaultVersion is the one that is asked for where nobody names another.
 const DefaultVersion = "v26"
 
-// Version is a major version of the API: data.
-type Version struct {
-	Name     string   // "v26"
-	Released ads.Date // zero: not known
-	Sunset   ads.Date // the day from which it no longer works; zero: not known yet
-}
-
 // Versions are the major versions of the API, the newest first. Minor ones appear under the major one's name.
-func Versions() []Version {
-	return []Version{
+func Versions() []platform.Version {
+	return []platform.Version{
 		{Name: "v26", Released: date("2026-10-14")},
 		{Name: "v25", Released: date("2026-07-22")},
 		{Name: "v24", Released: date("2026-04-22")},
@@ -27,6 +21,16 @@ func Versions() []Version {
 		{Name: "v21", Sunset: date("2026-08-05")},
 		{Name: "v20", Sunset: date("2026-06-10")},
 	}
+}
+
+// version is what is known of the one that is asked for: its name, where it is newer than this list.
+func version(name string) platform.Version {
+	for _, v := range Versions() {
+		if v.Name == name {
+			return v
+		}
+	}
+	return platform.Version{Name: name}
 }
 
 func date(s string) ads.Date {
