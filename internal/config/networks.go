@@ -56,11 +56,11 @@ func meta() PlatformOptions {
 			Help: "The token of a system user, or a long-lived one of a person. `adsync auth meta` gets one.",
 		}),
 		credentialField("app_secret", credential, Field{
-			Example: "${META_APP_SECRET}",
-			Help:    "The app's secret. With it every call carries a proof that the app itself sends it, and with `app_id` the token is exchanged before it ends.",
+			Example: "${META_APP_SECRET}", Implied: "none: calls carry no proof",
+			Help: "The app's secret. With it every call carries a proof that the app itself sends it, and with `app_id` the token is exchanged before it ends.",
 		}),
 		field(Field{
-			Name: "app_id", Example: "123456789012345",
+			Name: "app_id", Implied: "not told: the quota is the connection's own", Example: "123456789012345",
 			Help: "The app that the token belongs to. Connections of one app share its quota.",
 		}, text("text", "the number of an app", 100, numberOnly), func(c *Connection, v any) { c.Network.QuotaOwner = v.(string) }),
 		field(Field{
@@ -94,16 +94,16 @@ func googleads() PlatformOptions {
 			Name: "oauth_url", Default: "https://oauth2.googleapis.com", Example: "http://localhost:3003",
 			Help: "Where access tokens come from.",
 		}, baseURL, func(c *Connection, v any) { c.Network.OAuthURL = v.(string) }),
-		credentialField("client_id", credential, Field{Example: "${GOOGLE_CLIENT_ID}", Help: "The OAuth client that the refresh token was given to."}),
-		credentialField("client_secret", credential, Field{Example: "${GOOGLE_CLIENT_SECRET}", Help: "The OAuth client's secret."}),
-		credentialField("refresh_token", credential, Field{Example: "${GOOGLE_REFRESH_TOKEN}", Help: "The refresh token of a person who can read the accounts. `adsync auth google` gets one."}),
+		credentialField("client_id", credential, Field{Implied: "needed without a service account", Example: "${GOOGLE_CLIENT_ID}", Help: "The OAuth client that the refresh token was given to."}),
+		credentialField("client_secret", credential, Field{Implied: "needed without a service account", Example: "${GOOGLE_CLIENT_SECRET}", Help: "The OAuth client's secret."}),
+		credentialField("refresh_token", credential, Field{Implied: "needed without a service account", Example: "${GOOGLE_REFRESH_TOKEN}", Help: "The refresh token of a person who can read the accounts. `adsync auth google` gets one."}),
 		credentialField("service_account", keyFile, Field{
-			Example: "file:/run/secrets/google-ads.json",
-			Help:    "The JSON key of a service account that has been added to the Google Ads account, instead of the three above.",
+			Implied: "none", Example: "file:/run/secrets/google-ads.json",
+			Help: "The JSON key of a service account that has been added to the Google Ads account, instead of the three above.",
 		}),
-		credentialField("developer_token", credential, Field{Example: "${GOOGLE_DEVELOPER_TOKEN}", Help: "Sent where it is given. The platform no longer asks for it."}),
+		credentialField("developer_token", credential, Field{Implied: "not sent", Example: "${GOOGLE_DEVELOPER_TOKEN}", Help: "Sent where it is given. The platform no longer asks for it."}),
 		field(Field{
-			Name: "project", Example: "my-cloud-project",
+			Name: "project", Implied: "not told: the quota is the connection's own", Example: "my-cloud-project",
 			Help: "The Google Cloud project that the client or service account belongs to, as you call it: connections of one project share its operations per day.",
 		}, text("text", "a name of up to 100 bytes", 100, nil), func(c *Connection, v any) { c.Network.QuotaOwner = v.(string) }),
 		versionField("v26", `^v[0-9]{1,3}$`),

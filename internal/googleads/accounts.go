@@ -157,7 +157,7 @@ func isClosed(err error) bool {
 // aboutOne says that an error is about one customer and need not meet the others.
 func aboutOne(err error) bool {
 	e, ok := errors.AsType[*ads.Error](err)
-	if !ok || e.Code == codeVersion || e.Code == "outage" {
+	if !ok || e.Code == codeVersion || e.Code == codeOutage {
 		return false
 	}
 	switch e.Class {

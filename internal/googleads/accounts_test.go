@@ -290,6 +290,12 @@ func TestOptions(t *testing.T) {
 			t.Errorf("%+v", v)
 		}
 	}
+	if v := made(t, Options{Version: "v22"}).Spec().Version; v.Name != "v22" || v.Sunset != date("2026-10-07") {
+		t.Errorf("%+v", v)
+	}
+	if v := made(t, Options{Version: "v31"}).Spec().Version; v != (platform.Version{Name: "v31"}) {
+		t.Errorf("%+v", v)
+	}
 	if Versions()[0].Name != DefaultVersion {
 		t.Errorf("the default is %s", DefaultVersion)
 	}

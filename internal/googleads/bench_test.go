@@ -29,7 +29,7 @@ func BenchmarkFigures(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		rows, err := figures(s, p)
+		rows, _, err := figures(s, p)
 		if err != nil || len(rows) != 10_000 {
 			b.Fatal(len(rows), err)
 		}

@@ -9,6 +9,8 @@ import (
 // Codes of errors that a connector's own code looks at.
 const (
 	codeVersion = "UNSUPPORTED_VERSION"
+	codeOutage  = "outage"    // the client's own: the host answers nobody
+	codeBody    = "body_size" // and: more than it takes
 )
 
 const (

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -58,6 +59,7 @@ func (p *Platform) Report(ctx context.Context, api platform.Caller, s platform.S
 	query := l.query(s)
 	var got page
 	var rows []ads.DailyMetrics
+	var shared int
 	err = p.reach(ctx, api, s.Account, func(root string) error {
 		r := p.ask(endpointReport, method, s.Account.ID, root, query, at.Token, false)
 		r.Priority = platform.PriorityFollowUp
@@ -68,11 +70,11 @@ func (p *Platform) Report(ctx context.Context, api platform.Caller, s platform.S
 			if got, err = read(reply); err != nil {
 				return err
 			}
-			rows, err = figures(s, got)
+			rows, shared, err = figures(s, got)
 			return err
 		}
 		_, err := api.Do(ctx, r)
-		if e, ok := errors.AsType[*ads.Error](err); ok && e.Code == "body_size" {
+		if e, ok := errors.AsType[*ads.Error](err); ok && e.Code == codeBody {
 			out := *e
 			out.Class = ads.ClassTooLarge // the same question gets the same answer
 			return &out
@@ -87,10 +89,16 @@ func (p *Platform) Report(ctx context.Context, api platform.Caller, s platform.S
 			return platform.Progress{}, err
 		}
 	}
-	if got.next == "" {
-		return platform.Progress{Done: true}, nil
+	out := platform.Progress{Done: got.next == ""}
+	if !out.Done {
+		out.Cursor = place{got.next, at.Page + 1}.cursor()
 	}
-	return platform.Progress{Cursor: place{got.next, at.Page + 1}.cursor()}, nil
+	if shared > 0 {
+		out.Findings = append(out.Findings, ads.Problem{
+			Code: "shared_ad", Message: fmt.Sprintf("%d rows are of ads that stand in several ad groups: their figures are added up", shared),
+		})
+	}
+	return out, nil
 }
 
 // figureRow is a row of any level.
@@ -121,21 +129,70 @@ type figureRow struct {
 	} `json:"metrics"`
 }
 
-// figures reads the rows of an answer. One that cannot be read spoils the answer: a day must not look complete with a row left out.
-func figures(s platform.Slice, got page) ([]ads.DailyMetrics, error) {
-	out := make([]ads.DailyMetrics, len(got.rows))
+// figures reads the rows of an answer. One that cannot be read spoils the answer: a day must not look complete with a row left out. An ad may stand in
+// several ad groups, each with a row of its own; its figures are their sum, with the first row as received, and shared says how many were added.
+func figures(s platform.Slice, got page) (out []ads.DailyMetrics, shared int, err error) {
+	out = make([]ads.DailyMetrics, 0, len(got.rows))
+	type key struct {
+		id   string
+		date ads.Date
+	}
+	var at map[key]int
+	if s.Level == ads.LevelAd {
+		at = make(map[key]int, len(got.rows))
+	}
 	var x figureRow
 	for i, raw := range got.rows {
 		x = figureRow{}
 		if err := json.Unmarshal(raw, &x, strict); err != nil {
-			return nil, badReply(endpointReport, "bad_row", "row %d cannot be read: %s", i+1, reason(err))
+			return nil, 0, badReply(endpointReport, "bad_row", "row %d cannot be read: %s", i+1, reason(err))
 		}
-		if err := x.figure(s, &out[i]); err != nil {
-			return nil, badReply(endpointReport, "bad_row", "row %d: %s", i+1, err)
+		m := ads.DailyMetrics{Raw: raw}
+		if err := x.figure(s, &m); err != nil {
+			return nil, 0, badReply(endpointReport, "bad_row", "row %d: %s", i+1, err)
 		}
-		out[i].Raw = raw
+		if at != nil {
+			k := key{m.EntityID, m.Date}
+			if first, ok := at[k]; ok {
+				if !add(&out[first], &m) {
+					return nil, 0, badReply(endpointReport, "bad_row", "row %d: the sum of an ad's rows does not fit in 64 bits", i+1)
+				}
+				shared++
+				continue
+			}
+			at[k] = len(out)
+		}
+		out = append(out, m)
 	}
-	return out, nil
+	return out, shared, nil
+}
+
+// add adds what an ad did in another ad group. All figures are set: they were asked for.
+func add(to, m *ads.DailyMetrics) bool {
+	fits := true
+	sum := func(a, b int64) int64 {
+		c := a + b
+		fits = fits && (c > a) == (b > 0)
+		return c
+	}
+	to.Impressions.Value = sum(to.Impressions.Value, m.Impressions.Value)
+	to.Clicks.Value = sum(to.Clicks.Value, m.Clicks.Value)
+	to.Spend.Value = ads.Micros(sum(int64(to.Spend.Value), int64(m.Spend.Value)))
+	to.ConversionValue.Value = ads.Micros(sum(int64(to.ConversionValue.Value), int64(m.ConversionValue.Value)))
+	a, b := to.Conversions.Value, m.Conversions.Value
+	for a.Scale < b.Scale {
+		a.Coef, a.Scale = tenfold(a.Coef, &fits), a.Scale+1
+	}
+	for b.Scale < a.Scale {
+		b.Coef, b.Scale = tenfold(b.Coef, &fits), b.Scale+1
+	}
+	to.Conversions.Value = ads.Decimal{Coef: sum(a.Coef, b.Coef), Scale: a.Scale}
+	return fits
+}
+
+func tenfold(n int64, fits *bool) int64 {
+	*fits = *fits && n <= math.MaxInt64/10 && n >= math.MinInt64/10
+	return n * 10
 }
 
 func (x *figureRow) entity(level string) scalar {

@@ -49,7 +49,7 @@ func TestFigures(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", x.name, err)
 		}
-		rows, err := figures(slice(x.level, ""), pg)
+		rows, _, err := figures(slice(x.level, ""), pg)
 		if err != nil {
 			if want, ok := strings.CutPrefix(x.want, "!"); !ok || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "row 1") || ads.ClassOf(err) != ads.ClassBadReply {
 				t.Errorf("%s: %v, want %s", x.name, err, x.want)
@@ -207,5 +207,34 @@ func TestReportKeepsNothingOfHalf(t *testing.T) {
 		if c := ads.ClassOf(err); c != ads.ClassBadReply && c != ads.ClassTransient {
 			t.Errorf("%s: %v", body, err)
 		}
+	}
+}
+
+// An ad that stands in two ad groups has the sum of both, and the run says so.
+func TestSharedAd(t *testing.T) {
+	row := func(group, conversions, clicks string) string {
+		return `{"adGroup":{"id":"` + group + `"},"adGroupAd":{"ad":{"id":"77"}},"metrics":{"impressions":"10","clicks":"` + clicks + `","costMicros":"5","conversions":` + conversions + `,"conversionsValue":0.5},"segments":{"date":"2026-11-02"}}`
+	}
+	p := made(t, Options{})
+	read := func(rows ...string) (out []ads.DailyMetrics, got platform.Progress, err error) {
+		got, err = p.Report(t.Context(), &caller{p: p, answer: func(asking) platform.Reply { return text(200, `{"results":[`+strings.Join(rows, ",")+`]}`) }}, slice(ads.LevelAd, ""), func(m ads.DailyMetrics) error {
+			out = append(out, m)
+			return nil
+		})
+		return out, got, err
+	}
+	rows, got, err := read(row("1", "0.25", "3"), strings.Replace(row("1", "1", "9"), "11-02", "11-03", 1), row("2", "1.5", "4"))
+	if err != nil || len(rows) != 2 || len(got.Findings) != 1 || got.Findings[0].Code != "shared_ad" {
+		t.Fatalf("%+v, %+v, %v", rows, got, err)
+	}
+	m := rows[0]
+	if m.Clicks.Value != 7 || m.Impressions.Value != 20 || m.Spend.Value != 10 || m.ConversionValue.Value != 1_000_000 || m.Conversions.Value.String() != "1.75" || rows[1].Clicks.Value != 9 {
+		t.Errorf("%+v", rows)
+	}
+	if _, _, err := read(row("1", "1", "9223372036854775807"), row("2", "1", "1")); ads.ClassOf(err) != ads.ClassBadReply {
+		t.Errorf("a sum that does not fit: %v", err)
+	}
+	if _, _, err := read(row("1", "9000000000000000000", "1"), row("2", "0.5", "1")); ads.ClassOf(err) != ads.ClassBadReply {
+		t.Errorf("a sum that does not fit: %v", err)
 	}
 }
