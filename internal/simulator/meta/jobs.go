@@ -168,7 +168,7 @@ func (s *Server) serveJob(c *stage.Call, rq *request) (*stage.Reply, *graphError
 		return nil, notThere(c.R.Method, rq.segs[0])
 	}
 	status, percent := j.stand(c.Now)
-	if f := c.On("job-early"); f != nil && status == "Job Running" && percent >= f.Num("from") {
+	if f := c.On("job-early"); f != nil && status == "Job Running" && percent >= f.Num("from") && c.Play("job-early") != nil {
 		status = "Job Completed"
 	}
 	old := false
