@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -21,6 +22,7 @@ func (r *run) accounts(ctx context.Context) error {
 	group.SetLimit(r.o.MaxAccounts)
 	met := map[string]bool{}
 	var listed error
+	var later deferrals
 	for acc, err := range r.o.Platform.Accounts(ctx, r.o.API) {
 		if err != nil && acc.ID != "" && ctx.Err() == nil && aboutAccount(err) {
 			if err := r.keepFault(ads.StreamAccounts, acc.ID, acc, nil, err, nil, fmt.Sprintf("account %s: %s", nameOf(acc), err)); err != nil {
@@ -38,7 +40,9 @@ func (r *run) accounts(ctx context.Context) error {
 			break
 		}
 		met[acc.ID] = true
-		group.Go(func() error { return guard(r.note, func() error { return r.account(inner, acc) }) })
+		group.Go(func() error {
+			return later.take(guard(r.note, func() error { return r.account(inner, acc) }))
+		})
 	}
 	if err := group.Wait(); err != nil {
 		return err
@@ -47,9 +51,45 @@ func (r *run) accounts(ctx context.Context) error {
 		return listed
 	}
 	if len(met) == 0 {
-		r.note(observe.Note{Level: observe.Warn, Code: "no_accounts", Message: "the credentials can read no ad account that is wanted", Hint: "check the connection's accounts and the rights that the credentials have"})
+		const message = "the credentials can read no ad account that is wanted"
+		r.note(observe.Note{Level: observe.Warn, Code: "no_accounts", Message: message, Hint: "check the connection's accounts and the rights that the credentials have"})
+		if err := r.com.sendWait(op{alone: true, change: func(st *state) { st.wrong(message) }}); err != nil {
+			return err
+		}
+	}
+	if err := later.earliest(); err != nil {
+		return err
 	}
 	return r.resolveGone(ctx, met)
+}
+
+// deferrals are waits that are longer than a run makes in place. One account's keep no other from being read; the run ends with the one that is over first.
+type deferrals struct {
+	mu    sync.Mutex
+	first *ads.Error
+}
+
+// take keeps a deferral and gives back any other error.
+func (d *deferrals) take(err error) error {
+	e, ok := errors.AsType[*ads.Error](err)
+	if !ok || e.Class != ads.ClassDeferred || e.Code == CodeOutage {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.first == nil || e.Until.Before(d.first.Until) {
+		d.first = e
+	}
+	return nil
+}
+
+func (d *deferrals) earliest() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.first == nil {
+		return nil
+	}
+	return d.first
 }
 
 // resolveGone ends the failures of accounts that a whole listing does not name any more: nobody will read them again.

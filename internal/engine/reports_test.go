@@ -30,6 +30,7 @@ type ledgered struct {
 	fail     func(step int) error  // before each step
 	skew     func(d ads.Date) bool // days on which campaigns do not add up
 	denied   string                // an account without permission
+	waits    string                // an account that is told to wait for an hour
 	unlisted error                 // keeps one account, the first, from being listed
 	steps    int
 	reads    map[string]int // slices begun, by level and days
@@ -67,6 +68,9 @@ func (p *ledgered) step(account string) error {
 	p.steps++
 	if account == p.denied {
 		return &ads.Error{Class: ads.ClassDenied, Code: "200", Message: "no permission"}
+	}
+	if account == p.waits {
+		return &ads.Error{Class: ads.ClassDeferred, Message: "deferred", Bucket: "account " + account, Until: time.Now().Add(time.Hour)}
 	}
 	if p.fail != nil {
 		return p.fail(p.steps)
@@ -301,6 +305,37 @@ func TestReportsTooLarge(t *testing.T) {
 		b.p.most = 2
 		if s := b.run(); s.Outcome != ads.Complete {
 			t.Fatalf("%+v", s)
+		}
+		b.check(t, b.since)
+	})
+}
+
+// An account that is told to wait keeps no other from being read; the run goes on with it later.
+func TestReportsOneAccountWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBooks(t)
+		defer b.st.Close()
+		b.p.waits = "a1"
+		s := b.run()
+		e, ok := s.Err.(*ads.Error)
+		if !ok || s.Outcome == ads.Complete || e.Class != ads.ClassDeferred || !e.Until.Equal(time.Now().Add(time.Hour)) {
+			t.Fatalf("%+v", s)
+		}
+		ref := ads.Ref{ClientID: "acme", Connection: "ledgered"}
+		days, err := b.st.Coverage(t.Context(), ref, "a2", ads.StreamDaily(ads.LevelCampaign), b.since, b.since.Add(30))
+		if err != nil || len(days) != 20 {
+			t.Fatalf("the other account: %d days, %v", len(days), err)
+		}
+		b.p.waits, b.p.reads = "", map[string]int{}
+		time.Sleep(time.Hour)
+		again := b.run()
+		if again.Outcome != ads.Complete || again.RunID != s.RunID {
+			t.Fatalf("%+v", again)
+		}
+		for slice, n := range b.p.reads {
+			if n != 1 {
+				t.Errorf("%s was read %d times, also for the account that had not waited", slice, n)
+			}
 		}
 		b.check(t, b.since)
 	})

@@ -10,7 +10,7 @@ import (
 	"adsync/internal/ads"
 	"adsync/internal/meta"
 	"adsync/internal/platform"
-	"adsync/internal/platformtest"
+	"adsync/internal/platform/platformtest"
 	"adsync/internal/secret"
 	sim "adsync/internal/simulator/meta"
 	"adsync/internal/store"

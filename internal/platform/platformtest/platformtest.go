@@ -190,7 +190,7 @@ func (b *bed) run(st store.Store) engine.Summary {
 	if err != nil {
 		b.Fatal(err)
 	}
-	return engine.Run(b.Context(), engine.Options{Ref: b.ref, Platform: p, API: api, Store: st, Since: b.since, Observer: observe.Func(b.see), MaxAccounts: 2})
+	return engine.Run(b.Context(), engine.Options{Ref: b.ref, Platform: p, API: api, Store: st, Since: b.since, Observer: observe.Func(b.see), MaxAccounts: 2, MaxInFlight: 8})
 }
 
 func (b *bed) see(e observe.Event) {
