@@ -1,6 +1,7 @@
 package googleads
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -236,5 +237,21 @@ func TestSharedAd(t *testing.T) {
 	}
 	if _, _, err := read(row("1", "9000000000000000000", "1"), row("2", "0.5", "1")); ads.ClassOf(err) != ads.ClassBadReply {
 		t.Errorf("a sum that does not fit: %v", err)
+	}
+}
+
+// tooMuch is a client that does not take so large an answer.
+type tooMuch struct{}
+
+func (tooMuch) Do(context.Context, platform.Request) (platform.Reply, error) {
+	return platform.Reply{}, &ads.Error{Class: ads.ClassTransient, Code: codeBody, Message: "body over 32 MiB"}
+}
+
+func TestAnswerTooLarge(t *testing.T) {
+	for _, stream := range []bool{false, true} {
+		_, err := made(t, Options{Stream: stream}).Report(t.Context(), tooMuch{}, slice(ads.LevelAd, ""), func(ads.DailyMetrics) error { return nil })
+		if ads.ClassOf(err) != ads.ClassTooLarge {
+			t.Errorf("stream %t: %v", stream, err)
+		}
 	}
 }
