@@ -41,6 +41,9 @@ func (d Date) Sub(e Date) int { return int(d.days - e.days) }
 // Before says whether d is earlier than e.
 func (d Date) Before(e Date) bool { return d.days < e.days }
 
+// Equal says that both are the same day.
+func (d Date) Equal(e Date) bool { return d == e }
+
 func (d Date) String() string {
 	if d.IsZero() {
 		return ""

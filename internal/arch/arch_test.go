@@ -26,6 +26,7 @@ var may = map[string][]string{
 
 	"internal/adplatform": {"internal/ads", "internal/platform"},
 	"internal/googleads":  {"internal/ads", "internal/platform"},
+	"internal/meta":       {"internal/ads", "internal/platform"},
 	"internal/apiclient":  {"internal/ads", "internal/observe", "internal/platform", "internal/quota", "internal/retry", "internal/secret", "internal/tokens"},
 	"internal/engine":     {"internal/ads", "internal/observe", "internal/platform", "internal/store"},
 
@@ -47,7 +48,7 @@ var may = map[string][]string{
 	"internal/simulator/googleads": {},
 
 	"internal/connect": {
-		"internal/adplatform", "internal/ads", "internal/apiclient", "internal/config", "internal/engine", "internal/observe", "internal/platform", "internal/quota", "internal/tokens",
+		"internal/adplatform", "internal/googleads", "internal/meta", "internal/ads", "internal/apiclient", "internal/config", "internal/engine", "internal/observe", "internal/platform", "internal/quota", "internal/tokens",
 	},
 
 	"internal/queue": {"internal/ads", "internal/secret"},

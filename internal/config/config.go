@@ -66,6 +66,8 @@ type Connection struct {
 	Concurrency     int           // requests in flight; 0: found out automatically
 	MaxListingSlack int           // pages read past the promised end of a listing
 	Schedule        Schedule
+
+	Network Network // of a platform with ad accounts
 }
 
 // SameLogin says that both log in with the same credentials.

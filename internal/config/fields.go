@@ -31,10 +31,13 @@ type PlatformOptions struct {
 	Name   string // what `platform:` says
 	Title  string
 	Fields []Field
+
+	// missing says what is wrong where no field alone is required: the field, what, and the cure; an empty name where all is well.
+	missing func(given func(name string) bool) (name, message, cure string)
 }
 
 // Platforms are those of this build.
-func Platforms() []PlatformOptions { return []PlatformOptions{adplatform()} }
+func Platforms() []PlatformOptions { return []PlatformOptions{adplatform(), meta(), googleads()} }
 
 func field(f Field, k *kind, set func(*Connection, any)) Field {
 	f.kind, f.Type, f.Allowed, f.set = k, k.name, k.allowed, set

@@ -177,7 +177,7 @@ func (l *loader) read(f *Field, s setting, connection int) (v any, in input, ok 
 }
 
 func (l *loader) joined(f *Field, in input, values []any) (any, bool) {
-	v, flt := joinQuotas(values)
+	v, flt := f.kind.join(values)
 	if flt != nil {
 		l.problem(f, in, flt.message, flt.cure)
 		return nil, false
@@ -360,6 +360,12 @@ func (l *loader) connection(at setting, id string, defaults map[string]setting, 
 	l.cfg.Connections = append(l.cfg.Connections, Connection{
 		Ref: ads.Ref{ClientID: id, Connection: name}, Platform: platform.Name, XClientID: id, SendXClientID: true,
 	})
+	given := func(name string) bool { return s[name].node != nil || defaults[name].node != nil }
+	if platform.missing != nil {
+		if field, message, cure := platform.missing(given); field != "" {
+			l.r.at(at.node.at, join(at.path, field), "", message, cure)
+		}
+	}
 	for i := range platform.Fields {
 		f := &platform.Fields[i]
 		given, has := s[f.Name]
@@ -377,7 +383,11 @@ func (l *loader) connection(at setting, id string, defaults map[string]setting, 
 			l.judge(f, in, c)
 		}
 		if f.Secret && !f.clear {
-			c.CredentialSource = l.sourceOf(in)
+			if from := l.sourceOf(in); c.CredentialSource == "" {
+				c.CredentialSource = from
+			} else if !strings.Contains(c.CredentialSource, from) {
+				c.CredentialSource += ", " + from
+			}
 			if good && in.scheme == "" && in.literal && in.text != "" {
 				l.clear(in)
 			}
@@ -416,7 +426,7 @@ func (l *loader) sameBucket(at setting, c *Connection) {
 	if c.URL == "" {
 		return
 	}
-	key := fmt.Sprintf("%s\x00%t\x00%s", c.URL, c.SendXClientID, c.XClientID)
+	key := c.QuotaKey()
 	limits := fmt.Sprint(c.Quota)
 	if first, known := l.buckets[key]; !known {
 		l.buckets[key] = bucket{limits, at.node.at}

@@ -22,10 +22,11 @@ func faultf(cure, message string, args ...any) *fault {
 
 // kind is a type of setting: how it is read, and how it is described to people and to editors.
 type kind struct {
-	name    string // for people: "duration"
-	allowed string // for people: "a length of time from 100ms to 10m, such as 30s or 1m30s"
-	list    bool   // several may be given: as a YAML list, or with commas
-	empty   bool   // an empty value means something
+	name    string                          // for people: "duration"
+	allowed string                          // for people: "a length of time from 100ms to 10m, such as 30s or 1m30s"
+	list    bool                            // several may be given: as a YAML list
+	join    func(items []any) (any, *fault) // makes one value of a list's
+	empty   bool                            // an empty value means something
 	parse   func(text string) (any, *fault)
 	schema  map[string]any // JSON Schema of a value in the file, apart from ${…}
 	// refs says that a value may be a secret reference.
@@ -254,7 +255,7 @@ const quotaPattern = `^\s*(none|[0-9]+\s*/\s*[0-9smhd.]+(\s*,\s*[0-9]+\s*/\s*[0-
 
 // quotas is none, or one or more limits. The value is a []quota.Limit, empty for none.
 var quotas = &kind{
-	name: "quota", allowed: "10/1m (10 requests in any window of one minute), several as 10/1m, 1000/1d or a list, or none", list: true,
+	name: "quota", allowed: "10/1m (10 requests in any window of one minute), several as 10/1m, 1000/1d or a list, or none", list: true, join: joinQuotas,
 	schema: map[string]any{"anyOf": []any{
 		map[string]any{"type": "string", "pattern": quotaPattern},
 		map[string]any{"type": "array", "minItems": 1, "items": map[string]any{"type": "string", "pattern": quotaPattern + `|\$\{`}},

@@ -13,6 +13,8 @@ import (
 	"adsync/internal/apiclient"
 	"adsync/internal/config"
 	"adsync/internal/engine"
+	"adsync/internal/googleads"
+	"adsync/internal/meta"
 	"adsync/internal/observe"
 	"adsync/internal/platform"
 	"adsync/internal/quota"
@@ -43,7 +45,31 @@ func Platform(c config.Connection) (platform.Platform, error) {
 			Account: c.Ref.ClientID, XClientID: sentClientID(c), PageSize: c.PageSize, PerCampaignSync: c.PerCampaignSync,
 		}), nil
 	}
+	n := c.Network
+	switch c.Platform {
+	case meta.Name:
+		return meta.New(meta.Options{
+			Version: n.APIVersion, AppID: n.QuotaOwner, AppSecret: !c.Credentials.Get(meta.CredentialAppSecret).Empty(), Renew: n.Renew, Businesses: n.Businesses,
+			Include: n.Include, Exclude: n.Exclude, Levels: n.Levels, Purchases: n.Purchases, Restated: n.Lookback,
+		})
+	case googleads.Name:
+		return googleads.New(googleads.Options{
+			Version: n.APIVersion, LoginCustomerID: n.Manager, Include: n.Include, Exclude: n.Exclude, Inactive: n.Inactive, Levels: n.Levels,
+			OAuthURL: n.OAuthURL, Restated: n.Lookback,
+		})
+	}
 	return nil, &UnknownPlatformError{c.Platform}
+}
+
+// Versions are the versions of a platform's API, the newest first; none where it has none.
+func Versions(name string) []platform.Version {
+	switch name {
+	case meta.Name:
+		return meta.Versions()
+	case googleads.Name:
+		return googleads.Versions()
+	}
+	return nil
 }
 
 // Declare makes a connection's limits known, so that all that share a bucket keep to them before the first one sends. What the connection
@@ -79,6 +105,7 @@ func (m *Maker) Client(p platform.Platform, c config.Connection) (*apiclient.Cli
 // Options fills in what the engine needs to know of the connection; the rest of o stays.
 func (m *Maker) Options(o engine.Options, c config.Connection) engine.Options {
 	o.Ref, o.PlanKey, o.Slack, o.Observer = c.Ref, BucketName(c), c.MaxListingSlack, m.Observer
+	o.Since, o.Days = c.Network.Since.Date, c.Network.Since.Days
 	o.MaxInFlight = usefulInFlight(c)
 	o.FirstInFlight = quotaCalls(c)
 	if m.InFlight > 0 {
@@ -90,8 +117,8 @@ func (m *Maker) Options(o engine.Options, c config.Connection) engine.Options {
 	return o
 }
 
-// BucketName is what a platform counts by: the URL and the X-Client-ID, none being one too.
-func BucketName(c config.Connection) string { return c.URL + "|" + sentClientID(c) }
+// BucketName is what a platform counts by: the URL and the X-Client-ID, none being one too, or the app or project.
+func BucketName(c config.Connection) string { return c.QuotaKey() }
 
 func sentClientID(c config.Connection) string {
 	if !c.SendXClientID {

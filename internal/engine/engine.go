@@ -46,7 +46,8 @@ type Options struct {
 	Fresh         bool     // start anew although a run could be resumed
 	Wait          bool     // queue up behind another process instead of failing with *store.BusyError
 	AllowRemovals bool     // agree to marking more than MaxRemovedShare as removed
-	Since         ads.Date // the first day of daily figures that is wanted; zero: DefaultDays back
+	Since         ads.Date // the first day of daily figures that is wanted; zero: Days back
+	Days          int      // how many days of figures are wanted, today included; 0: DefaultDays
 	MaxAccounts   int      // accounts read side by side; 0: 8
 	MaxInFlight   int      // follow-up calls at once; 0: 64. The client's quota and limiter bound it further
 	FirstInFlight int      // follow-up calls at once to begin with, while more would only wait for a quota; 0: MaxInFlight

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -39,7 +40,7 @@ func (r *run) reports(ctx context.Context, rep platform.Reporter, acc ads.Accoun
 	now := time.Now()
 	c := &calendar{today: ads.DateOf(now.In(zone)), now: now, since: r.o.Since, spec: r.spec.Reports, zone: zone, run: r.startedAt}
 	if c.since.IsZero() {
-		c.since = c.today.Add(1 - DefaultDays)
+		c.since = c.today.Add(1 - cmp.Or(r.o.Days, DefaultDays))
 	}
 	for _, recent := range []bool{true, false} {
 		for _, level := range r.spec.Reports.Levels {

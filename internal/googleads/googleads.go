@@ -115,7 +115,7 @@ func New(o Options) (*Platform, error) {
 		return nil, err
 	}
 	p.spec = platform.Spec{
-		Name: Name, Accounts: true, Origins: []string{o.OAuthURL}, Version: version(o.Version),
+		Name: Name, Accounts: true, Version: platform.VersionNamed(Versions(), o.Version), Origins: []string{o.OAuthURL},
 		// Pages have 10,000 rows, whatever is asked for: PageRows stays 0.
 		Streams: []platform.Stream{
 			{Name: ads.StreamCampaigns, RecordName: "campaign"},

@@ -23,16 +23,6 @@ func Versions() []platform.Version {
 	}
 }
 
-// version is what is known of the one that is asked for: its name, where it is newer than this list.
-func version(name string) platform.Version {
-	for _, v := range Versions() {
-		if v.Name == name {
-			return v
-		}
-	}
-	return platform.Version{Name: name}
-}
-
 func date(s string) ads.Date {
 	d, err := ads.ParseDate(s)
 	if err != nil {

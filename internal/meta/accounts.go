@@ -126,7 +126,7 @@ func (p *Platform) Accounts(ctx context.Context, api platform.Caller) iter.Seq2[
 	}
 }
 
-// named reads each account by itself. One that is denied is still an account: what is asked of it next says why.
+// named reads each account by itself, so that one that is denied does not hide the others.
 func (p *Platform) named(ctx context.Context, api platform.Caller, ids []string, yield func(ads.Account, error) bool) {
 	for _, id := range ids {
 		acc := ads.Account{ID: id, Status: ads.StatusUnknown}
@@ -142,8 +142,12 @@ func (p *Platform) named(ctx context.Context, api platform.Caller, ids []string,
 		}
 		_, err := api.Do(ctx, r)
 		switch ads.ClassOf(err) {
-		case ads.ClassOK, ads.ClassDenied, ads.ClassPermanent:
+		case ads.ClassOK:
 			if p.filter.wants(acc) && !yield(acc, nil) {
+				return
+			}
+		case ads.ClassDenied, ads.ClassPermanent, ads.ClassBadReply:
+			if !yield(acc, err) {
 				return
 			}
 		default:

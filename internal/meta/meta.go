@@ -42,7 +42,7 @@ const (
 type Options struct {
 	Version    string   // of the API: "v26.0"; empty: DefaultVersion
 	AppID      string   // needed to exchange a token before it ends
-	AppSecret  bool     // there is one among the credentials: calls carry a proof made with it
+	AppSecret  bool     // there is one among the credentials
 	Renew      bool     // exchange the token before it ends
 	Businesses []string // business portfolios whose accounts are read; AllBusinesses: all that the token sees; none: the accounts that the token has a role in
 	Include    []string // patterns of accounts, by id or name; none: all
@@ -90,7 +90,7 @@ func New(o Options) (*Platform, error) {
 		return nil, err
 	}
 	p.spec = platform.Spec{
-		Name: Name, Accounts: true,
+		Name: Name, Accounts: true, Version: platform.VersionNamed(Versions(), o.Version),
 		Streams: []platform.Stream{
 			{Name: ads.StreamCampaigns, PageRows: o.PageRows, RecordName: "campaign"},
 			{Name: ads.StreamAdGroups, PageRows: o.PageRows, RecordName: "ad set"},
@@ -135,13 +135,12 @@ func (p *Platform) get(endpoint, path string, q url.Values) platform.Request {
 	}
 }
 
-// seal adds the proof that the token is sent by the app that it belongs to, where there is an app's secret.
+// seal adds the token and, where there is an app's secret, the proof that the app itself sends it.
 func (p *Platform) seal() func(platform.Secrets, *platform.Request) {
-	if !p.o.AppSecret {
-		return nil
-	}
 	return func(s platform.Secrets, r *platform.Request) {
-		secret, token := s.Credential(CredentialAppSecret), s.Token()
+		token := s.Token()
+		r.Header.Set("Authorization", "Bearer "+token)
+		secret := s.Credential(CredentialAppSecret)
 		if secret == "" || token == "" {
 			return
 		}

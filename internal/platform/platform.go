@@ -73,6 +73,16 @@ type Version struct {
 	Sunset   ads.Date // the day from which it no longer works; zero: not known yet
 }
 
+// VersionNamed finds a version; one that is not in the list is known by its name alone.
+func VersionNamed(list []Version, name string) Version {
+	for _, v := range list {
+		if v.Name == name {
+			return v
+		}
+	}
+	return Version{Name: name}
+}
+
 // Stream is a kind of record of an account.
 type Stream struct {
 	Name       string // a stream of ads: "campaigns"
