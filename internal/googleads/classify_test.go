@@ -41,7 +41,7 @@ func TestClassify(t *testing.T) {
 		{"plain 401", "", text(401, `{"error":{"code":401,"message":"Invalid.","status":"UNAUTHENTICATED"}}`), ads.ClassTokenDead, "http_401", none, false, ""},
 		{"401 without words", "", text(401, ``), ads.ClassTokenDead, "http_401", none, false, ""},
 		{"a value of tomorrow, 401", "", failureOf(401, "UNAUTHENTICATED", one("authenticationError", "NEWER")), ads.ClassTokenDead, "NEWER", none, false, ""},
-		{"revoked", "", failureOf(401, "UNAUTHENTICATED", one("authenticationError", "OAUTH_TOKEN_REVOKED")), ads.ClassAuth, "OAUTH_TOKEN_REVOKED", none, false, "adsync auth google_ads"},
+		{"revoked", "", failureOf(401, "UNAUTHENTICATED", one("authenticationError", "OAUTH_TOKEN_REVOKED")), ads.ClassAuth, "OAUTH_TOKEN_REVOKED", none, false, "adsync auth google"},
 		{"no user of ads", "", failureOf(403, "PERMISSION_DENIED", one("authenticationError", "NOT_ADS_USER")), ads.ClassAuth, "NOT_ADS_USER", none, false, "invite"},
 		{"two steps", "", failureOf(401, "UNAUTHENTICATED", one("authenticationError", "TWO_STEP_VERIFICATION_NOT_ENROLLED")), ads.ClassAuth, "TWO_STEP_VERIFICATION_NOT_ENROLLED", none, false, "two-step"},
 		{"no such customer", "", failureOf(400, "INVALID_ARGUMENT", one("authenticationError", "CUSTOMER_NOT_FOUND")), ads.ClassDenied, "CUSTOMER_NOT_FOUND", none, false, "five minutes"},
@@ -95,7 +95,7 @@ func TestClassify(t *testing.T) {
 		{"teapot", "", text(418, ``), ads.ClassPermanent, "http_418", none, false, ""},
 
 		{"grant", endpointToken, text(400, `{"error":"invalid_grant","error_description":"Token has been expired or revoked."}`), ads.ClassAuth, "invalid_grant", none, false, "seven days"},
-		{"session", endpointToken, text(400, `{"error":"invalid_grant","error_subtype":"invalid_rapt"}`), ads.ClassAuth, "invalid_grant", none, false, "adsync auth google_ads"},
+		{"session", endpointToken, text(400, `{"error":"invalid_grant","error_subtype":"invalid_rapt"}`), ads.ClassAuth, "invalid_grant", none, false, "adsync auth google"},
 		{"client", endpointToken, text(401, `{"error":"invalid_client","error_description":"The OAuth client was not found."}`), ads.ClassAuth, "invalid_client", none, false, "client_secret"},
 		{"token page down", endpointToken, text(503, `<html>`), ads.ClassTransient, "http_503", none, false, ""},
 		{"token page busy", endpointToken, text(429, ``), ads.ClassThrottled, "http_429", none, true, ""},

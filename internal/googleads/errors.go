@@ -14,7 +14,7 @@ const (
 )
 
 const (
-	hintLogin   = "somebody has to log in again: adsync auth google_ads, and configure the new refresh_token"
+	hintLogin   = "somebody has to log in again: adsync auth google, and configure the new refresh_token"
 	hintRights  = "check login_customer_id: it must be the manager by which access is granted; and give the user at least read-only access to this account in Google Ads"
 	hintRoot    = "check login_customer_id, or leave it out so that it is found: the account does not hang below that manager (any more)"
 	hintAccount = "the account is closed, suspended or not set up yet: it is asked for again with the next run"
@@ -23,8 +23,8 @@ const (
 	hintEnable  = "enable the Google Ads API in the Google Cloud project that the credentials belong to"
 	hintDevTok  = "configure credentials.developer_token, or a newer version of the API, which needs none"
 	hintNewOne  = "an account that was made just now is known after about five minutes; check the id"
-	hintVersion = "set version to one that works, such as " + DefaultVersion + ": adsync platforms lists them"
-	hintQuery   = "the query does not fit this version of the API: set version to " + DefaultVersion
+	hintVersion = "set api_version to one that works, such as " + DefaultVersion + ": adsync platforms lists them"
+	hintQuery   = "the query does not fit this version of the API: set api_version to " + DefaultVersion
 	hintUsage   = "the queries use too many resources: shorter ranges of days use less"
 )
 
@@ -141,7 +141,7 @@ var hintsToken = map[string]string{
 	"invalid_grant":          hintLogin + "; where the consent screen of the project is in testing, its refresh tokens end after seven days: publish it. With a service account, check its key and this machine's clock",
 	"invalid_client":         "check credentials.client_id and credentials.client_secret: they must be those of the client that the refresh token was given to",
 	"unauthorized_client":    "check credentials.client_id and credentials.client_secret: they must be those of the client that the refresh token was given to",
-	"deleted_client":         "the client has been deleted in the Google Cloud console: make another, and log in again: adsync auth google_ads",
+	"deleted_client":         "the client has been deleted in the Google Cloud console: make another, and log in again: adsync auth google",
 	"invalid_scope":          hintScope,
 	"invalid_request":        "check credentials: either client_id, client_secret and refresh_token, or service_account with the whole JSON key",
 	"unsupported_grant_type": "check credentials: either client_id, client_secret and refresh_token, or service_account with the whole JSON key",

@@ -43,7 +43,12 @@ func TestFigures(t *testing.T) {
 		{"no number", ads.LevelCampaign, `{"campaign":{"id":"1"},"metrics":{"conversions":"NaN"},"segments":{"date":"2026-11-20"}}`, "!metrics.conversions"},
 		{"without end", ads.LevelCampaign, `{"campaign":{"id":"1"},"metrics":{"conversionsValue":"Infinity"},"segments":{"date":"2026-11-20"}}`, "!metrics.conversions_value"},
 		{"a key twice", ads.LevelCampaign, `{"campaign":{"id":"1"},"metrics":{"clicks":"1","clicks":"2"},"segments":{"date":"2026-11-20"}}`, "!comes twice"},
-		{"a text", ads.LevelCampaign, `"row"`, "!cannot be read"},
+		{"a text", ads.LevelCampaign, `"row"`, "!no object"},
+		{"an account that is null", ads.LevelCampaign, `{"customer":{"id":null},"campaign":{"id":"1"},"metrics":{"clicks":1},"segments":{"date":"2026-11-20"}}`, "1 2026-11-20 0 1 0 0 0 EUR"},
+		{"the account is null", ads.LevelAccount, `{"customer":{"id":null},"metrics":{"clicks":1},"segments":{"date":"2026-11-20"}}`, "!which account"},
+		{"metrics twice", ads.LevelCampaign, `{"campaign":{"id":"1"},"metrics":{"clicks":"1"},"segments":{"date":"2026-11-20"},"metrics":{"clicks":"2"}}`, "!comes twice"},
+		{"keys and texts written in another way", ads.LevelCampaign, ` {"c\u0061mpaign" : { "n":[{"id":"}"},"\\\""], "id" : "\u0031" } , "metrics":{"clicks" : "\u0037" }, "segments":{"date":"2026-11-\u0032\u0030"}} `, "1 2026-11-20 0 7 0 0 0 EUR"},
+		{"metrics are a list", ads.LevelCampaign, `{"campaign":{"id":"1"},"metrics":[{"clicks":"1"}],"segments":{"date":"2026-11-20"}}`, "!no metrics"},
 	} {
 		got := ""
 		pg, err := parsePage(text(200, `{"results":[`+x.row+`]}`))
@@ -59,7 +64,7 @@ func TestFigures(t *testing.T) {
 		}
 		m := rows[0]
 		got = fmt.Sprint(m.EntityID, " ", m.Date, " ", m.Impressions.Value, " ", m.Clicks.Value, " ", int64(m.Spend.Value), " ", m.Conversions.Value, " ", int64(m.ConversionValue.Value), " ", m.Currency)
-		if got != x.want || !m.Impressions.Set || !m.Clicks.Set || !m.Spend.Set || !m.Conversions.Set || !m.ConversionValue.Set || string(m.Raw) != x.row {
+		if got != x.want || !m.Impressions.Set || !m.Clicks.Set || !m.Spend.Set || !m.Conversions.Set || !m.ConversionValue.Set || string(m.Raw) != strings.TrimSpace(x.row) {
 			t.Errorf("%s: %s %s\nwant %s", x.name, got, m.Raw, x.want)
 		}
 	}

@@ -254,7 +254,7 @@ func TestRefused(t *testing.T) {
 		code  string
 		hint  string
 	}{
-		"refresh token":   {nil, map[string]string{"refresh_token": "1//another-token"}, "invalid_grant", "adsync auth google_ads"},
+		"refresh token":   {nil, map[string]string{"refresh_token": "1//another-token"}, "invalid_grant", "adsync auth google"},
 		"client secret":   {nil, map[string]string{"client_secret": "another-secret"}, "invalid_client", "client_secret"},
 		"service account": {nil, map[string]string{"service_account": `{"type":"service_account"}`}, "invalid_grant", "key"},
 		"test access":     {func(c *sim.Config) { c.Access = "test" }, nil, "CLOUD_PROJECT_NOT_APPROVED_FOR_PRODUCTION", "access level"},
