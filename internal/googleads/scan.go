@@ -121,8 +121,8 @@ func (f found) scalar() (s scalar) {
 	}
 	switch s.kind = jsontext.Value(f).Kind(); s.kind {
 	case '"':
-		if bytes.IndexByte(f, '\\') < 0 {
-			s.text = string(f[1 : len(f)-1])
+		if d := f.inner(); d != nil {
+			s.text = string(d)
 			return s
 		}
 		b, _ := jsontext.AppendUnquote(nil, f)
@@ -138,7 +138,7 @@ func (f found) scalar() (s scalar) {
 // inner is what stands between the quotes of a plain text, or a number as it is; nil for anything else.
 func (f found) inner() []byte {
 	switch {
-	case len(f) >= 2 && f[0] == '"' && bytes.IndexByte(f, '\\') < 0:
+	case len(f) >= 2 && f[0] == '"' && f[len(f)-1] == '"' && bytes.IndexByte(f, '\\') < 0:
 		return f[1 : len(f)-1]
 	case len(f) > 0 && (f[0] == '-' || f[0] >= '0' && f[0] <= '9'):
 		return f
