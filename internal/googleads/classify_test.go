@@ -51,7 +51,7 @@ func TestClassify(t *testing.T) {
 		{"root not valid", "", failureOf(400, "INVALID_ARGUMENT", one("headerError", "INVALID_LOGIN_CUSTOMER_ID")), ads.ClassDenied, "INVALID_LOGIN_CUSTOMER_ID", none, false, ""},
 		{"closed", "", failureOf(403, "PERMISSION_DENIED", one("authorizationError", "CUSTOMER_NOT_ENABLED")), ads.ClassDenied, "CUSTOMER_NOT_ENABLED", none, false, "closed"},
 		{"test access", "", failureOf(403, "PERMISSION_DENIED", one("authorizationError", "CLOUD_PROJECT_NOT_APPROVED_FOR_PRODUCTION")), ads.ClassAuth, "CLOUD_PROJECT_NOT_APPROVED_FOR_PRODUCTION", none, false, "access level"},
-		{"project off", "", failureOf(403, "PERMISSION_DENIED", one("authorizationError", "PROJECT_DISABLED")), ads.ClassAuth, "PROJECT_DISABLED", none, false, "access level"},
+		{"project off", "", failureOf(403, "PERMISSION_DENIED", one("authorizationError", "PROJECT_DISABLED")), ads.ClassAuth, "PROJECT_DISABLED", none, false, "ask for a run"},
 		{"developer token wanted", "", failureOf(400, "INVALID_ARGUMENT", one("requestError", "DEVELOPER_TOKEN_PARAMETER_MISSING")), ads.ClassAuth, "DEVELOPER_TOKEN_PARAMETER_MISSING", none, false, "developer_token"},
 		{"figures not for him", "", failureOf(403, "PERMISSION_DENIED", one("authorizationError", "METRIC_ACCESS_DENIED")), ads.ClassPermanent, "METRIC_ACCESS_DENIED", none, false, ""},
 		{"day's quota", "", failureOf(429, "RESOURCE_EXHAUSTED", one("quotaError", "RESOURCE_EXHAUSTED")), ads.ClassThrottled, "RESOURCE_EXHAUSTED", 30 * time.Minute, true, "access level"},

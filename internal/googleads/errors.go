@@ -19,6 +19,7 @@ const (
 	hintRoot    = "check login_customer_id, or leave it out so that it is found: the account does not hang below that manager (any more)"
 	hintAccount = "the account is closed, suspended or not set up yet: it is asked for again with the next run"
 	hintProject = "raise the access level of the Google Cloud project that the credentials belong to (Google Ads API Center, or the API's page in the Cloud console); test access reads test accounts only"
+	hintAgain   = "; then ask for a run: what was refused is not tried again by itself"
 	hintScope   = "the token lacks the scope https://www.googleapis.com/auth/adwords: authorise adsync again"
 	hintEnable  = "enable the Google Ads API in the Google Cloud project that the credentials belong to"
 	hintDevTok  = "configure credentials.developer_token, or a newer version of the API, which needs none"
@@ -64,7 +65,7 @@ var rules = map[string]map[string]rule{
 		several(rule{class: ads.ClassAuth, hint: "the Google account that has logged in has no access to Google Ads: invite it to the account, or log in with another"}, "NOT_ADS_USER"),
 		several(rule{class: ads.ClassAuth, hint: "the Google account that has logged in needs two-step verification, or the protection that the platform names"}, "TWO_STEP_VERIFICATION_NOT_ENROLLED", "ADVANCED_PROTECTION_NOT_ENROLLED"),
 		several(rule{class: ads.ClassAuth, hint: hintDevTok}, "DEVELOPER_TOKEN_INVALID"),
-		several(rule{class: ads.ClassAuth, hint: hintProject}, "CLOUD_PROJECT_NOT_FOUND"),
+		several(rule{class: ads.ClassAuth, hint: hintProject + hintAgain}, "CLOUD_PROJECT_NOT_FOUND"),
 		several(rule{class: ads.ClassDenied, hint: hintNewOne}, "CUSTOMER_NOT_FOUND", "CLIENT_CUSTOMER_ID_INVALID", "CLIENT_CUSTOMER_ID_IS_REQUIRED"),
 		several(rule{class: ads.ClassDenied, hint: hintRoot}, "LOGIN_CUSTOMER_ID_INVALID"),
 	),
@@ -72,7 +73,7 @@ var rules = map[string]map[string]rule{
 		several(rule{class: ads.ClassDenied, hint: hintRights}, "USER_PERMISSION_DENIED", anyValue),
 		several(rule{class: ads.ClassDenied, hint: hintRoot}, "INVALID_LOGIN_CUSTOMER_ID_SERVING_CUSTOMER_ID_COMBINATION"),
 		several(rule{class: ads.ClassDenied, hint: hintAccount}, "CUSTOMER_NOT_ENABLED", "INCOMPLETE_SIGNUP", "MISSING_TOS"),
-		several(rule{class: ads.ClassAuth, hint: hintProject},
+		several(rule{class: ads.ClassAuth, hint: hintProject + hintAgain},
 			"CLOUD_PROJECT_NOT_APPROVED_FOR_PRODUCTION", "DEVELOPER_TOKEN_NOT_APPROVED", "DEVELOPER_TOKEN_NOT_ON_ALLOWLIST", "DEVELOPER_TOKEN_PROHIBITED", "PROJECT_DISABLED", "CLOUD_PROJECT_NOT_FOUND"),
 		several(rule{class: ads.ClassPermanent, hint: "the account's type does not give these figures to this user"}, "METRIC_ACCESS_DENIED", "ACCESS_DENIED_FOR_ACCOUNT_TYPE"),
 	),
@@ -91,7 +92,7 @@ var rules = map[string]map[string]rule{
 		several(rule{class: ads.ClassThrottled, wait: 30 * time.Minute, hint: hintProject}, "RESOURCE_EXHAUSTED"),
 		several(rule{class: ads.ClassThrottled, wait: 5 * time.Minute, hint: hintUsage}, "EXCESSIVE_SHORT_TERM_QUERY_RESOURCE_CONSUMPTION"),
 		several(rule{class: ads.ClassThrottled, wait: 4 * time.Hour, hint: hintUsage}, "EXCESSIVE_LONG_TERM_QUERY_RESOURCE_CONSUMPTION"),
-		several(rule{class: ads.ClassAuth, hint: hintProject}, "ACCESS_PROHIBITED"),
+		several(rule{class: ads.ClassAuth, hint: hintProject + hintAgain}, "ACCESS_PROHIBITED"),
 	),
 	"internalError": family(
 		several(rule{class: ads.ClassTransient}, anyValue, "INTERNAL_ERROR", "TRANSIENT_ERROR"),
@@ -123,10 +124,10 @@ var severity = map[ads.Class]int{
 
 // reasons are those of google.rpc.ErrorInfo, which the front end gives where a call did not come to the API.
 var reasons = map[string]rule{
-	"SERVICE_DISABLED":                {class: ads.ClassAuth, hint: hintEnable},
-	"CONSUMER_INVALID":                {class: ads.ClassAuth, hint: hintEnable},
-	"CONSUMER_SUSPENDED":              {class: ads.ClassAuth, hint: hintProject},
-	"BILLING_DISABLED":                {class: ads.ClassAuth, hint: hintProject},
+	"SERVICE_DISABLED":                {class: ads.ClassAuth, hint: hintEnable + hintAgain},
+	"CONSUMER_INVALID":                {class: ads.ClassAuth, hint: hintEnable + hintAgain},
+	"CONSUMER_SUSPENDED":              {class: ads.ClassAuth, hint: hintProject + hintAgain},
+	"BILLING_DISABLED":                {class: ads.ClassAuth, hint: hintProject + hintAgain},
 	"ACCESS_TOKEN_SCOPE_INSUFFICIENT": {class: ads.ClassAuth, hint: hintScope},
 	"ACCESS_TOKEN_EXPIRED":            {class: ads.ClassTokenDead, hint: hintLogin},
 	"ACCESS_TOKEN_TYPE_UNSUPPORTED":   {class: ads.ClassTokenDead, hint: hintLogin},
