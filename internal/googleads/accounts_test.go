@@ -243,6 +243,39 @@ func TestMoved(t *testing.T) {
 	}
 }
 
+// A tree that cannot be read while an account is looked for does not take away what was known of the others.
+func TestMovedAndDenied(t *testing.T) {
+	h := &org{direct: []string{"101", "102", "103"}, below: map[string][]string{"101": {"201"}, "102": {"202"}, "103": {"203"}}}
+	p := made(t, Options{})
+	c := &caller{p: p, answer: h.answer}
+	raw := func(root, id string) ads.Account {
+		return ads.Account{ID: id, Raw: []byte(`{"customerClient":{"resourceName":"customers/` + root + `/customerClients/` + id + `"}}`)}
+	}
+	step := func(acc ads.Account) error {
+		_, err := p.Step(t.Context(), c, platform.Task{Account: acc, Stream: ads.StreamAds}, func(ads.Record) error { return nil })
+		return err
+	}
+	if err := step(raw("101", "202")); err != nil { // it has moved to 102
+		t.Fatal(err)
+	}
+	h.fails = map[string]platform.Reply{"102": refusal(403, "authorizationError", "USER_PERMISSION_DENIED")}
+	if err := step(raw("102", "203")); err != nil { // to 103; 102 is not read
+		t.Fatal(err)
+	}
+	if got := p.root(raw("101", "202")); got != "102" {
+		t.Errorf("202 is said to be reached by %q", got)
+	}
+	h.fails = map[string]platform.Reply{"101": refusal(401, "authenticationError", "OAUTH_TOKEN_REVOKED")}
+	if err := step(raw("103", "204")); ads.ClassOf(err) != ads.ClassAuth { // what meets all ends the search, and is the answer
+		t.Errorf("%v", err)
+	}
+	for range p.Accounts(t.Context(), c) {
+	}
+	if got := p.root(raw("101", "202")); got != "101" {
+		t.Errorf("once they are listed anew the record counts: %q", got)
+	}
+}
+
 func TestParseRoots(t *testing.T) {
 	for body, want := range map[string]string{
 		`{"resourceNames":["customers/1","customers/22"]}`: "1 22",

@@ -58,9 +58,12 @@ type bed struct {
 	shared *apiclient.Shared
 	creds  secret.Bag
 	since  ads.Date
+	until  ads.Date // balanced looks no further; zero: at all
 
 	mu     sync.Mutex
 	events []observe.Data
+	sent   int
+	stop   func(sent int) // told of each attempt
 }
 
 // onBed runs fn on a bed. world changes the platform, and options the connection.
@@ -112,6 +115,10 @@ func (b *bed) connect(options func(*googleads.Options)) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			b.events = append(b.events, e.Data)
+			if a, ok := e.Data.(observe.Attempt); ok && a.Sent && b.stop != nil {
+				b.sent++
+				b.stop(b.sent)
+			}
 		}),
 	})
 	if err != nil {
@@ -253,8 +260,10 @@ func (b *bed) books() *sqlite.Store {
 }
 
 // run is a whole run into a database.
-func (b *bed) run(st *sqlite.Store) engine.Summary {
-	return engine.Run(b.Context(), engine.Options{Ref: ads.Ref{ClientID: "acme", Connection: googleads.Name}, Platform: b.p, API: b.api, Store: st, Since: b.since})
+func (b *bed) run(st *sqlite.Store) engine.Summary { return b.runIn(b.Context(), st) }
+
+func (b *bed) runIn(ctx context.Context, st *sqlite.Store) engine.Summary {
+	return engine.Run(ctx, engine.Options{Ref: ads.Ref{ClientID: "acme", Connection: googleads.Name}, Platform: b.p, API: b.api, Store: st, Since: b.since})
 }
 
 // balanced holds the database's sums at all levels against the truth.
@@ -263,7 +272,10 @@ func (b *bed) balanced(st *sqlite.Store, accounts ...string) {
 	for _, acc := range accounts {
 		for level, resource := range resources {
 			want := map[string]store.DayTotal{}
-			to := ads.DateOf(time.Now()).Add(1)
+			to := b.until
+			if to.IsZero() {
+				to = ads.DateOf(time.Now()).Add(1)
+			}
 			for _, w := range b.sim.Figures(acc, resource, b.since.String(), to.String()) {
 				d := want[w.Date]
 				d.Rows++

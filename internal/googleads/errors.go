@@ -14,17 +14,18 @@ const (
 )
 
 const (
-	hintLogin   = "somebody has to log in again: adsync auth google_ads, and configure the new refresh_token"
+	hintLogin   = "somebody has to log in again: adsync auth google, and configure the new refresh_token"
 	hintRights  = "check login_customer_id: it must be the manager by which access is granted; and give the user at least read-only access to this account in Google Ads"
 	hintRoot    = "check login_customer_id, or leave it out so that it is found: the account does not hang below that manager (any more)"
 	hintAccount = "the account is closed, suspended or not set up yet: it is asked for again with the next run"
 	hintProject = "raise the access level of the Google Cloud project that the credentials belong to (Google Ads API Center, or the API's page in the Cloud console); test access reads test accounts only"
+	hintAgain   = "; then ask for a run: what was refused is not tried again by itself"
 	hintScope   = "the token lacks the scope https://www.googleapis.com/auth/adwords: authorise adsync again"
 	hintEnable  = "enable the Google Ads API in the Google Cloud project that the credentials belong to"
 	hintDevTok  = "configure credentials.developer_token, or a newer version of the API, which needs none"
 	hintNewOne  = "an account that was made just now is known after about five minutes; check the id"
-	hintVersion = "set version to one that works, such as " + DefaultVersion + ": adsync platforms lists them"
-	hintQuery   = "the query does not fit this version of the API: set version to " + DefaultVersion
+	hintVersion = "set api_version to one that works, such as " + DefaultVersion + ": adsync platforms lists them"
+	hintQuery   = "the query does not fit this version of the API: set api_version to " + DefaultVersion
 	hintUsage   = "the queries use too many resources: shorter ranges of days use less"
 )
 
@@ -64,7 +65,7 @@ var rules = map[string]map[string]rule{
 		several(rule{class: ads.ClassAuth, hint: "the Google account that has logged in has no access to Google Ads: invite it to the account, or log in with another"}, "NOT_ADS_USER"),
 		several(rule{class: ads.ClassAuth, hint: "the Google account that has logged in needs two-step verification, or the protection that the platform names"}, "TWO_STEP_VERIFICATION_NOT_ENROLLED", "ADVANCED_PROTECTION_NOT_ENROLLED"),
 		several(rule{class: ads.ClassAuth, hint: hintDevTok}, "DEVELOPER_TOKEN_INVALID"),
-		several(rule{class: ads.ClassAuth, hint: hintProject}, "CLOUD_PROJECT_NOT_FOUND"),
+		several(rule{class: ads.ClassAuth, hint: hintProject + hintAgain}, "CLOUD_PROJECT_NOT_FOUND"),
 		several(rule{class: ads.ClassDenied, hint: hintNewOne}, "CUSTOMER_NOT_FOUND", "CLIENT_CUSTOMER_ID_INVALID", "CLIENT_CUSTOMER_ID_IS_REQUIRED"),
 		several(rule{class: ads.ClassDenied, hint: hintRoot}, "LOGIN_CUSTOMER_ID_INVALID"),
 	),
@@ -72,7 +73,7 @@ var rules = map[string]map[string]rule{
 		several(rule{class: ads.ClassDenied, hint: hintRights}, "USER_PERMISSION_DENIED", anyValue),
 		several(rule{class: ads.ClassDenied, hint: hintRoot}, "INVALID_LOGIN_CUSTOMER_ID_SERVING_CUSTOMER_ID_COMBINATION"),
 		several(rule{class: ads.ClassDenied, hint: hintAccount}, "CUSTOMER_NOT_ENABLED", "INCOMPLETE_SIGNUP", "MISSING_TOS"),
-		several(rule{class: ads.ClassAuth, hint: hintProject},
+		several(rule{class: ads.ClassAuth, hint: hintProject + hintAgain},
 			"CLOUD_PROJECT_NOT_APPROVED_FOR_PRODUCTION", "DEVELOPER_TOKEN_NOT_APPROVED", "DEVELOPER_TOKEN_NOT_ON_ALLOWLIST", "DEVELOPER_TOKEN_PROHIBITED", "PROJECT_DISABLED", "CLOUD_PROJECT_NOT_FOUND"),
 		several(rule{class: ads.ClassPermanent, hint: "the account's type does not give these figures to this user"}, "METRIC_ACCESS_DENIED", "ACCESS_DENIED_FOR_ACCOUNT_TYPE"),
 	),
@@ -91,7 +92,7 @@ var rules = map[string]map[string]rule{
 		several(rule{class: ads.ClassThrottled, wait: 30 * time.Minute, hint: hintProject}, "RESOURCE_EXHAUSTED"),
 		several(rule{class: ads.ClassThrottled, wait: 5 * time.Minute, hint: hintUsage}, "EXCESSIVE_SHORT_TERM_QUERY_RESOURCE_CONSUMPTION"),
 		several(rule{class: ads.ClassThrottled, wait: 4 * time.Hour, hint: hintUsage}, "EXCESSIVE_LONG_TERM_QUERY_RESOURCE_CONSUMPTION"),
-		several(rule{class: ads.ClassAuth, hint: hintProject}, "ACCESS_PROHIBITED"),
+		several(rule{class: ads.ClassAuth, hint: hintProject + hintAgain}, "ACCESS_PROHIBITED"),
 	),
 	"internalError": family(
 		several(rule{class: ads.ClassTransient}, anyValue, "INTERNAL_ERROR", "TRANSIENT_ERROR"),
@@ -123,10 +124,10 @@ var severity = map[ads.Class]int{
 
 // reasons are those of google.rpc.ErrorInfo, which the front end gives where a call did not come to the API.
 var reasons = map[string]rule{
-	"SERVICE_DISABLED":                {class: ads.ClassAuth, hint: hintEnable},
-	"CONSUMER_INVALID":                {class: ads.ClassAuth, hint: hintEnable},
-	"CONSUMER_SUSPENDED":              {class: ads.ClassAuth, hint: hintProject},
-	"BILLING_DISABLED":                {class: ads.ClassAuth, hint: hintProject},
+	"SERVICE_DISABLED":                {class: ads.ClassAuth, hint: hintEnable + hintAgain},
+	"CONSUMER_INVALID":                {class: ads.ClassAuth, hint: hintEnable + hintAgain},
+	"CONSUMER_SUSPENDED":              {class: ads.ClassAuth, hint: hintProject + hintAgain},
+	"BILLING_DISABLED":                {class: ads.ClassAuth, hint: hintProject + hintAgain},
 	"ACCESS_TOKEN_SCOPE_INSUFFICIENT": {class: ads.ClassAuth, hint: hintScope},
 	"ACCESS_TOKEN_EXPIRED":            {class: ads.ClassTokenDead, hint: hintLogin},
 	"ACCESS_TOKEN_TYPE_UNSUPPORTED":   {class: ads.ClassTokenDead, hint: hintLogin},
@@ -141,7 +142,7 @@ var hintsToken = map[string]string{
 	"invalid_grant":          hintLogin + "; where the consent screen of the project is in testing, its refresh tokens end after seven days: publish it. With a service account, check its key and this machine's clock",
 	"invalid_client":         "check credentials.client_id and credentials.client_secret: they must be those of the client that the refresh token was given to",
 	"unauthorized_client":    "check credentials.client_id and credentials.client_secret: they must be those of the client that the refresh token was given to",
-	"deleted_client":         "the client has been deleted in the Google Cloud console: make another, and log in again: adsync auth google_ads",
+	"deleted_client":         "the client has been deleted in the Google Cloud console: make another, and log in again: adsync auth google",
 	"invalid_scope":          hintScope,
 	"invalid_request":        "check credentials: either client_id, client_secret and refresh_token, or service_account with the whole JSON key",
 	"unsupported_grant_type": "check credentials: either client_id, client_secret and refresh_token, or service_account with the whole JSON key",

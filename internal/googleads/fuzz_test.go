@@ -8,6 +8,9 @@ import (
 	"path/filepath"
 	"testing"
 
+	jsonx "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
 	"adsync/internal/ads"
 	"adsync/internal/platform"
 )
@@ -155,5 +158,60 @@ func FuzzToken(f *testing.F) {
 			t.Fatalf("life %s, %v", tok.Life, err)
 		}
 		_, _ = parseRoots(platform.Reply{Endpoint: endpointRoots, Status: 200, Body: body})
+	})
+}
+
+// Of JSON that is valid the quick reader sees what a full one sees; of anything else it comes to an end.
+func FuzzScan(f *testing.F) {
+	for _, text := range []string{
+		`{}`, `{"a":1}`, ` { "a" : [1,{"b":"]"}] , "c\u0061" : "x\\\"y" , "d":null,"e":-1.5e+3,"f":true } `, `{"a":{"b":{}},"a":2}`, `[1]`, `{"a"`, `{"a":"\`, `{"":""}`, `{"a":tru`,
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var got []string
+		for s := scanObject(body); ; {
+			m, ok := s.next()
+			if !ok {
+				break
+			}
+			got = append(got, string(m.key), string(m.value))
+			if len(got) > len(body)+2 {
+				t.Fatalf("no end of %q", body)
+			}
+			_, _ = found(m.value).scalar(), found(m.value).inner()
+		}
+		v := jsontext.Value(body)
+		if !v.IsValid(loose) || v.Kind() != '{' {
+			return
+		}
+		var want []string
+		dec := jsontext.NewDecoder(bytes.NewReader(body), loose)
+		_, _ = dec.ReadToken()
+		for dec.PeekKind() != '}' {
+			for range 2 {
+				v, err := dec.ReadValue()
+				if err != nil {
+					t.Fatal(err)
+				}
+				want = append(want, string(v))
+			}
+		}
+		if len(got) != len(want) {
+			t.Fatalf("%d members, want %d, of %q", len(got)/2, len(want)/2, body)
+		}
+		for i := range got {
+			a, _ := jsontext.AppendUnquote(nil, got[i])
+			b, _ := jsontext.AppendUnquote(nil, want[i])
+			if i%2 == 0 && !bytes.Equal(a, b) || i%2 == 1 && got[i] != want[i] {
+				t.Fatalf("%q, want %q, of %q", got[i], want[i], body)
+			}
+			if i%2 == 1 {
+				var s scalar
+				if err := jsonx.Unmarshal([]byte(want[i]), &s, loose); err == nil && found(got[i]).scalar() != s {
+					t.Fatalf("%q is %+v, want %+v", got[i], found(got[i]).scalar(), s)
+				}
+			}
+		}
 	})
 }

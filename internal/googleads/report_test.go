@@ -1,6 +1,7 @@
 package googleads
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -42,7 +43,12 @@ func TestFigures(t *testing.T) {
 		{"no number", ads.LevelCampaign, `{"campaign":{"id":"1"},"metrics":{"conversions":"NaN"},"segments":{"date":"2026-11-20"}}`, "!metrics.conversions"},
 		{"without end", ads.LevelCampaign, `{"campaign":{"id":"1"},"metrics":{"conversionsValue":"Infinity"},"segments":{"date":"2026-11-20"}}`, "!metrics.conversions_value"},
 		{"a key twice", ads.LevelCampaign, `{"campaign":{"id":"1"},"metrics":{"clicks":"1","clicks":"2"},"segments":{"date":"2026-11-20"}}`, "!comes twice"},
-		{"a text", ads.LevelCampaign, `"row"`, "!cannot be read"},
+		{"a text", ads.LevelCampaign, `"row"`, "!no object"},
+		{"an account that is null", ads.LevelCampaign, `{"customer":{"id":null},"campaign":{"id":"1"},"metrics":{"clicks":1},"segments":{"date":"2026-11-20"}}`, "1 2026-11-20 0 1 0 0 0 EUR"},
+		{"the account is null", ads.LevelAccount, `{"customer":{"id":null},"metrics":{"clicks":1},"segments":{"date":"2026-11-20"}}`, "!which account"},
+		{"metrics twice", ads.LevelCampaign, `{"campaign":{"id":"1"},"metrics":{"clicks":"1"},"segments":{"date":"2026-11-20"},"metrics":{"clicks":"2"}}`, "!comes twice"},
+		{"keys and texts written in another way", ads.LevelCampaign, ` {"c\u0061mpaign" : { "n":[{"id":"}"},"\\\""], "id" : "\u0031" } , "metrics":{"clicks" : "\u0037" }, "segments":{"date":"2026-11-\u0032\u0030"}} `, "1 2026-11-20 0 7 0 0 0 EUR"},
+		{"metrics are a list", ads.LevelCampaign, `{"campaign":{"id":"1"},"metrics":[{"clicks":"1"}],"segments":{"date":"2026-11-20"}}`, "!no metrics"},
 	} {
 		got := ""
 		pg, err := parsePage(text(200, `{"results":[`+x.row+`]}`))
@@ -58,7 +64,7 @@ func TestFigures(t *testing.T) {
 		}
 		m := rows[0]
 		got = fmt.Sprint(m.EntityID, " ", m.Date, " ", m.Impressions.Value, " ", m.Clicks.Value, " ", int64(m.Spend.Value), " ", m.Conversions.Value, " ", int64(m.ConversionValue.Value), " ", m.Currency)
-		if got != x.want || !m.Impressions.Set || !m.Clicks.Set || !m.Spend.Set || !m.Conversions.Set || !m.ConversionValue.Set || string(m.Raw) != x.row {
+		if got != x.want || !m.Impressions.Set || !m.Clicks.Set || !m.Spend.Set || !m.Conversions.Set || !m.ConversionValue.Set || string(m.Raw) != strings.TrimSpace(x.row) {
 			t.Errorf("%s: %s %s\nwant %s", x.name, got, m.Raw, x.want)
 		}
 	}
@@ -236,5 +242,21 @@ func TestSharedAd(t *testing.T) {
 	}
 	if _, _, err := read(row("1", "9000000000000000000", "1"), row("2", "0.5", "1")); ads.ClassOf(err) != ads.ClassBadReply {
 		t.Errorf("a sum that does not fit: %v", err)
+	}
+}
+
+// tooMuch is a client that does not take so large an answer.
+type tooMuch struct{}
+
+func (tooMuch) Do(context.Context, platform.Request) (platform.Reply, error) {
+	return platform.Reply{}, &ads.Error{Class: ads.ClassTransient, Code: codeBody, Message: "body over 32 MiB"}
+}
+
+func TestAnswerTooLarge(t *testing.T) {
+	for _, stream := range []bool{false, true} {
+		_, err := made(t, Options{Stream: stream}).Report(t.Context(), tooMuch{}, slice(ads.LevelAd, ""), func(ads.DailyMetrics) error { return nil })
+		if ads.ClassOf(err) != ads.ClassTooLarge {
+			t.Errorf("stream %t: %v", stream, err)
+		}
 	}
 }

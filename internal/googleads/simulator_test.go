@@ -1,6 +1,7 @@
 package googleads_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"adsync/internal/ads"
 	"adsync/internal/googleads"
+	"adsync/internal/observe"
 	"adsync/internal/secret"
 	sim "adsync/internal/simulator/googleads"
 )
@@ -117,6 +119,52 @@ func TestRuns(t *testing.T) {
 	})
 }
 
+// A run that ends anywhere goes on where it was: at once with the page tokens that it kept, and hours later, when these have ended, without them.
+func TestResumed(t *testing.T) {
+	for _, pause := range []time.Duration{time.Minute, 3 * time.Hour} {
+		ended := 0 // page tokens
+		for _, after := range []int{2, 7, 16, 31} {
+			t.Run(fmt.Sprintf("%s after %d", pause, after), func(t *testing.T) {
+				onBed(t, func(c *sim.Config) { c.Accounts, c.PageRows = 2, 25 }, nil, func(b *bed) {
+					st := b.books()
+					defer st.Close()
+					ctx, cancel := context.WithCancel(b.Context())
+					defer cancel()
+					b.stop = func(sent int) {
+						if sent == after {
+							cancel()
+						}
+					}
+					s := b.runIn(ctx, st)
+					if s.Outcome != ads.Interrupted {
+						b.Fatalf("%+v", s)
+					}
+					b.stop = nil
+					b.connect(nil) // another process
+					time.Sleep(pause)
+					again := b.run(st)
+					if again.Outcome != ads.Complete || again.RunID != s.RunID {
+						b.Fatalf("%+v", again)
+					}
+					for _, e := range b.events {
+						if e, ok := e.(observe.RequestEnded); ok && e.Class == ads.ClassStaleCursor {
+							ended++
+						}
+					}
+					if pause > time.Hour {
+						b.until = ads.DateOf(time.Now()).Add(-5) // what was read before the pause and has moved since is read with the next run
+					}
+					accs, _ := b.accounts()
+					b.balanced(st, ids(accs)...)
+				})
+			})
+		}
+		if (ended > 0) != (pause > time.Hour) {
+			t.Errorf("%d page tokens had ended after %s", ended, pause)
+		}
+	}
+}
+
 // What goes wrong on the way and passes leaves no trace in the figures.
 func TestFaultsThatPass(t *testing.T) {
 	for _, fault := range []string{
@@ -127,7 +175,7 @@ func TestFaultsThatPass(t *testing.T) {
 	} {
 		t.Run(fault, func(t *testing.T) {
 			onBed(t, func(c *sim.Config) {
-				c.PageRows, c.StreamRows, c.Faults = 40, 30, []string{fault}
+				c.Accounts, c.PageRows, c.StreamRows, c.Faults = 2, 40, 30, []string{fault}
 			}, func(o *googleads.Options) { o.Stream = strings.HasPrefix(fault, "stream") }, func(b *bed) {
 				st := b.books()
 				defer st.Close()
@@ -206,7 +254,7 @@ func TestRefused(t *testing.T) {
 		code  string
 		hint  string
 	}{
-		"refresh token":   {nil, map[string]string{"refresh_token": "1//another-token"}, "invalid_grant", "adsync auth google_ads"},
+		"refresh token":   {nil, map[string]string{"refresh_token": "1//another-token"}, "invalid_grant", "adsync auth google"},
 		"client secret":   {nil, map[string]string{"client_secret": "another-secret"}, "invalid_client", "client_secret"},
 		"service account": {nil, map[string]string{"service_account": `{"type":"service_account"}`}, "invalid_grant", "key"},
 		"test access":     {func(c *sim.Config) { c.Access = "test" }, nil, "CLOUD_PROJECT_NOT_APPROVED_FOR_PRODUCTION", "access level"},

@@ -62,8 +62,7 @@ func (s scalar) id() (string, bool) {
 
 var errKind = errors.New("is not a number")
 
-// number reads a value that may be missing. Fields that were asked for and are zero may be left out by the platform, so those stand for zero where zero
-// is said.
+// number reads a value that may be missing.
 func number[T any](s scalar, read func(string) (T, error)) (o ads.Opt[T], err error) {
 	switch s.kind {
 	case 0:
@@ -92,7 +91,14 @@ func units(s string) (ads.Micros, error) {
 	if err != nil {
 		return 0, err
 	}
-	return ads.ParseMicros(d.String())
+	n := d.Coef
+	for range 6 - d.Scale {
+		if n > math.MaxInt64/10 || n < math.MinInt64/10 {
+			return 0, ads.ErrOutOfRange
+		}
+		n *= 10
+	}
+	return ads.Micros(n), nil
 }
 
 func rounded(s string, places int) (ads.Decimal, error) {
