@@ -62,6 +62,15 @@ func ask[T any](t *testing.T, ctx context.Context, expression string) T {
 	return v
 }
 
+// until waits for an expression of the page to be true.
+func until(t *testing.T, ctx context.Context, expression string) {
+	t.Helper()
+	_, err := chromedp.Run(ctx, chromedp.Poll[bool](expression))
+	if err != nil {
+		t.Fatalf("waiting for %s: %v", expression, err)
+	}
+}
+
 func look(width, height int64, scheme string) chromedp.Action[chromedp.Void] {
 	return chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
 		_, err := cdp.Call(ctx, tab, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: width, Height: height, DeviceScaleFactor: 1, Mobile: width < 600})

@@ -95,14 +95,12 @@ func whose(reason string) string {
 // connectionView is the page of one connection.
 type connectionView struct {
 	row
-	Path       string
-	Runs       []runRow
-	Classes    []classCount
-	More       bool // failures beyond those counted
-	Advice     advice
-	QuotaUsed  int
-	QuotaShare int
-	Campaigns  string
+	Path      string
+	Runs      []runRow
+	Classes   []classCount
+	More      bool // failures beyond those counted
+	Advice    advice
+	Campaigns string
 }
 
 func (s *Server) connection(w http.ResponseWriter, r *http.Request) {
@@ -138,13 +136,6 @@ func (s *Server) connection(w http.ResponseWriter, r *http.Request) {
 			fs = append(fs, f)
 		}
 		v.Classes, v.More = countClasses(fs), len(fs) == failuresRead
-	}
-	if q := k.Live.Quota; q.Limit > 0 {
-		v.QuotaUsed = q.Used
-		if now.Sub(k.Live.QuotaAt) > q.Window {
-			v.QuotaUsed = 0 // all that was sent has left the window
-		}
-		v.QuotaShare = min(100*v.QuotaUsed/q.Limit, 100)
 	}
 	name := "connection"
 	if r.URL.Query().Has("part") {

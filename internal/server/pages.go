@@ -1,9 +1,6 @@
 package server
 
-import (
-	"net/http"
-	"time"
-)
+import "net/http"
 
 // pages adds what people look at.
 func (s *Server) pages(mux *http.ServeMux) {
@@ -16,21 +13,6 @@ func (s *Server) pages(mux *http.ServeMux) {
 	mux.HandleFunc("GET /audit", s.audit)
 	s.actions(mux)
 	mux.HandleFunc("GET /events", s.events)
-}
-
-func (s *Server) overview(w http.ResponseWriter, r *http.Request) { s.table(w, r, "overview") }
-
-// rows is the overview's changing part alone.
-func (s *Server) rows(w http.ResponseWriter, r *http.Request) { s.table(w, r, "rows") }
-
-func (s *Server) table(w http.ResponseWriter, r *http.Request, name string) {
-	all, err := s.all(r.Context())
-	if err != nil {
-		s.broken(w, r, err)
-		return
-	}
-	now := time.Now()
-	s.show(w, r, http.StatusOK, name, page{Title: "Overview", Nav: "overview", Now: now, Body: newOverview(all, askingOf(r.URL.Query()), now)})
 }
 
 // trouble is the page of an error.

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"adsync/internal/ads"
+	"adsync/internal/store"
 )
 
 //go:embed templates/*.html
@@ -46,6 +48,9 @@ var templates = template.Must(template.New("").Funcs(template.FuncMap{
 	},
 	"bulk": func(csrf, do, label string, v failuresView) map[string]any {
 		return map[string]any{"CSRF": csrf, "Do": do, "Label": label, "V": v}
+	},
+	"outcome": func(r *store.RunRecord) string {
+		return cmp.Or(string(r.Outcome), "not ended")
 	},
 	"figure":  figure,
 	"long":    func(s string) string { return ads.Printable(s, 1000) },
