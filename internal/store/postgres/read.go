@@ -229,6 +229,16 @@ func (s *Store) failures(ctx context.Context, f store.FailureFilter, n int) (out
 	return out, err
 }
 
+// HastenFailures implements store.Store.
+func (s *Store) HastenFailures(ctx context.Context, ids []int64, now time.Time) (n int64, err error) {
+	err = s.tx(ctx, "hasten failures", func(ctx context.Context, c *pgx.Conn) error {
+		tag, err := c.Exec(ctx, "UPDATE failures SET next_retry_at = $2 WHERE id = ANY ($1) AND resolved_at IS NULL", ids, now)
+		n = tag.RowsAffected()
+		return err
+	})
+	return n, err
+}
+
 // DropFailures implements store.Store.
 func (s *Store) DropFailures(ctx context.Context, ids []int64) (n int64, err error) {
 	err = s.tx(ctx, "drop failures", func(ctx context.Context, c *pgx.Conn) error {

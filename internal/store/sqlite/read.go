@@ -275,6 +275,23 @@ func idList(ids []int64) string {
 	return string(b)
 }
 
+// HastenFailures implements store.Store.
+func (s *Store) HastenFailures(ctx context.Context, ids []int64, now time.Time) (int64, error) {
+	var total int64
+	for part := range slices.Chunk(ids, 1000) {
+		var n int64
+		err := s.write.tx(ctx, "hasten failures", func(c *conn) (err error) {
+			n, err = c.exec("UPDATE failures SET next_retry_at = ?2 WHERE id IN (SELECT value FROM json_each(?1)) AND resolved_at IS NULL", idList(part), stamp(now))
+			return err
+		})
+		if err != nil {
+			return total, err
+		}
+		total += n
+	}
+	return total, nil
+}
+
 // DropFailures implements store.Store.
 func (s *Store) DropFailures(ctx context.Context, ids []int64) (int64, error) {
 	var total int64
