@@ -345,6 +345,7 @@ type RunRecord struct {
 	Figures    ads.Figures
 	Error      string
 	Active     time.Duration
+	Split      bool // the figures say how much of Waited was Told, and Writing; a run of an older version does not
 }
 
 // ConnectionStatus is what status shows of a connection.
