@@ -81,7 +81,7 @@ func (b *bed) sync(client string, outcome ads.Outcome, at time.Time, campaigns [
 	must(b.t, err)
 	fig := ads.Figures{
 		Listed: int64(len(campaigns) + len(failed)), Synced: int64(len(campaigns)), Failed: int64(len(failed)), Pages: 1, Requests: int64(len(campaigns)) + 1,
-		Waited: 40 * time.Second,
+		Waited: 40 * time.Second, Told: 10 * time.Second, Writing: 4 * time.Second,
 	}
 	up := store.RunUpdate{State: []byte("{}"), Figures: fig, Active: time.Minute}
 	_, err = b.st.Commit(ctx, l, &store.Commit{

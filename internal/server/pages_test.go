@@ -58,7 +58,7 @@ func TestConnectionPage(t *testing.T) {
 	b := newBed(t, "acme", "globex")
 	now := time.Now().UTC()
 	b.sync("acme", ads.Partial, now.Add(-2*time.Minute), []ads.Entity{campaign("1", "Spring")}, ads.Problem{EntityID: "7", Code: "bad_value", Message: "budget is a word", Hint: "ask the platform"})
-	b.page("/c/acme/adplatform", "budget is a word", "ask the platform", "What to do", "34 % at work, 66 % waiting", `action="/actions/sync"`, `action="/actions/retry"`, "bad_record")
+	b.page("/c/acme/adplatform", "budget is a word", "ask the platform", "What to do", "fetching 27 %, waiting for quota 50 %, waiting because the server said so 17 %, writing 7 %", `action="/actions/sync"`, `action="/actions/retry"`, "bad_record")
 	b.page("/c/acme/adplatform?part=1", "budget is a word")
 	b.page("/c/globex/adplatform", "No run yet.")
 	if code, body, _ := b.get("/c/%3Cscript%3E/x"); code != http.StatusNotFound || strings.Contains(body, "<script>/") {

@@ -64,6 +64,7 @@ type page struct {
 	CSRF  string
 	// LoggedIn: there is a session that can be ended.
 	LoggedIn bool
+	Charts   bool   // the page draws some
 	Note     string // what became of an action
 	Now      time.Time
 	Body     any

@@ -9,7 +9,12 @@
   let asking = null, again = false, timer = 0;
   const draw = (html) => {
     const focus = live.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+    const kept = [...live.querySelectorAll("[data-keep]")]; // drawn by a script: they follow on their own
     live.replaceChildren(...new DOMParser().parseFromString(html, "text/html").body.childNodes);
+    for (const old of kept) {
+      const place = live.querySelector("#" + old.id);
+      if (place) place.replaceWith(old);
+    }
     if (focus !== null) {
       const a = [...live.querySelectorAll("a")].find((x) => x.getAttribute("href") === focus);
       if (a) a.focus({ preventScroll: true });

@@ -1,0 +1,50 @@
+package server
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+
+	"adsync/internal/ads"
+	"adsync/internal/observe"
+)
+
+// The page of a connection draws its charts from what was sent, and they go on while more is.
+func TestBrowserCharts(t *testing.T) {
+	ctx := browser(t)
+	b := fleet(t)
+	stark := ads.Ref{ClientID: "stark", Connection: "adplatform"}
+	send := func(at time.Time, used int, refused bool) {
+		b.live.Observe(observe.Event{At: at, Ref: stark, Data: observe.QuotaState{Bucket: "stark", Used: used, Limit: 10, Window: time.Minute}})
+		b.live.Observe(observe.Event{At: at, Ref: stark, Data: observe.Attempt{Sent: true, Refused: refused}})
+	}
+	now := time.Now()
+	for i := range 50 {
+		send(now.Add(-9*time.Minute+time.Duration(i*i/5)*time.Second), 1+i%10, i%17 == 3)
+	}
+	do(t, ctx, look(1280, 1000, "light"), chromedp.Navigate(b.url+"/c/stark/adplatform"), chromedp.WaitVisible("#chart-quota canvas"))
+	// What lies on a canvas: the colours of its lines, wherever they are.
+	const inked = `(sel) => { const c = document.querySelector(sel + " canvas"), d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data; const seen = new Set(); for (let i = 0; i < d.length; i += 4) if (d[i+3] === 255) seen.add(d[i] + "," + d[i+1] + "," + d[i+2]); return seen; }`
+	for _, chart := range []struct{ sel, color string }{{"#chart-quota", "29,95,191"}, {"#chart-recent", "29,95,191"}, {"#chart-recent", "180,35,24"}, {"#chart-runs", "29,95,191"}} {
+		if !ask[bool](t, ctx, fmt.Sprintf(`(%s)(%q).has(%q)`, inked, chart.sel, chart.color)) {
+			t.Errorf("%s has nothing in %s", chart.sel, chart.color)
+		}
+	}
+	if got := ask[string](t, ctx, `document.querySelector("#chart-recent").getAttribute("aria-label")`); got != "50 requests, 3 refused" {
+		t.Errorf("the chart says %q", got)
+	}
+	picture(t, ctx, "charts")
+	ask[bool](t, ctx, `window.canvas = document.querySelector("#chart-recent canvas"); true`)
+	send(time.Now(), 4, true)
+	until(t, ctx, `document.querySelector("#chart-recent").getAttribute("aria-label") === "51 requests, 4 refused"`)
+	if !ask[bool](t, ctx, `window.canvas.isConnected`) {
+		t.Error("the chart was made anew instead of following")
+	}
+	// A connection that has sent nothing shows no empty chart.
+	do(t, ctx, chromedp.Navigate(b.url+"/c/client-001/adplatform"), chromedp.WaitVisible(".empty"))
+	if ask[bool](t, ctx, `!!document.querySelector("#charts:not([hidden])")`) {
+		t.Error("charts of nothing")
+	}
+}
