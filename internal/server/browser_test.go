@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,13 +63,19 @@ func ask[T any](t *testing.T, ctx context.Context, expression string) T {
 	return v
 }
 
-// until waits for an expression of the page to be true.
+// until waits for an expression to be true, of this page or of the one that comes after it.
 func until(t *testing.T, ctx context.Context, expression string) {
 	t.Helper()
-	_, err := chromedp.Run(ctx, chromedp.Poll[bool](expression))
-	if err != nil {
-		t.Fatalf("waiting for %s: %v", expression, err)
+	var err error
+	for range 20 {
+		if _, err = chromedp.Run(ctx, chromedp.Poll[bool](expression)); err == nil {
+			return
+		}
+		if !strings.Contains(err.Error(), "context with specified id") && !strings.Contains(err.Error(), "context was destroyed") {
+			break
+		}
 	}
+	t.Fatalf("waiting for %s: %v", expression, err)
 }
 
 func look(width, height int64, scheme string) chromedp.Action[chromedp.Void] {

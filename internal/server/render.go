@@ -52,7 +52,7 @@ var templates = template.Must(template.New("").Funcs(template.FuncMap{
 	"outcome": func(r *store.RunRecord) string {
 		return cmp.Or(string(r.Outcome), "not ended")
 	},
-	"figure":  figure,
+	"figure": figure, "connectionURL": connectionURL,
 	"long":    func(s string) string { return ads.Printable(s, 1000) },
 	"percent": func(f float64) int { return int(f * 100) },
 }).ParseFS(templateFiles, "templates/*.html"))

@@ -15,7 +15,9 @@ import (
 // However the figures of a run disagree, its parts lie side by side, fill all of its time and no more.
 func TestPartsFillTheTime(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		d := func(name string) time.Duration { return time.Duration(rapid.Int64Range(0, 100).Draw(t, name)) * time.Second }
+		d := func(name string) time.Duration {
+			return time.Duration(rapid.Int64Range(0, 100).Draw(t, name)) * time.Second
+		}
 		r := store.RunRecord{Active: d("active"), Figures: ads.Figures{Waited: d("waited"), Told: d("told"), Writing: d("writing")}, Split: rapid.Bool().Draw(t, "split")}
 		var took time.Duration
 		x := 0.0
