@@ -9,6 +9,7 @@ import (
 
 	"adsync/internal/ads"
 	"adsync/internal/observe"
+	"adsync/internal/store"
 )
 
 // The page of a connection draws its charts from what was sent, and they go on while more is.
@@ -21,10 +22,19 @@ func TestBrowserCharts(t *testing.T) {
 		b.live.Observe(observe.Event{At: at, Ref: stark, Data: observe.Attempt{Sent: true, Refused: refused}})
 	}
 	now := time.Now()
-	for i := range 50 {
-		send(now.Add(-9*time.Minute+time.Duration(i*i/5)*time.Second), 1+i%10, i%17 == 3)
+	for i := range 14 {
+		b.more = func(u *store.RunUpdate) {
+			n := time.Duration(1 + i*7%5)
+			u.Active, u.Figures.Waited, u.Figures.Told, u.Figures.Writing = n*time.Minute, (n-1)*40*time.Second, n/3*25*time.Second, (n+1)*time.Second
+			u.Figures.Requests, u.Figures.Throttled = int64(40+i*13%60), int64(i*5%4)
+		}
+		b.sync("stark", ads.Complete, now.UTC().Add(time.Duration(i-15)*15*time.Minute), []ads.Entity{campaign("1", "Spring"), campaign("2", "Summer")})
 	}
-	do(t, ctx, look(1280, 1000, "light"), chromedp.Navigate(b.url+"/c/stark/adplatform"), chromedp.WaitVisible("#chart-quota canvas"))
+	b.more = nil
+	for i := range 50 {
+		send(now.Add(time.Duration(i*11-545)*time.Second), 4+i*7%7, i%17 == 3)
+	}
+	do(t, ctx, look(1280, 860, "light"), chromedp.Navigate(b.url+"/c/stark/adplatform"), chromedp.WaitVisible("#chart-quota canvas"))
 	// What lies on a canvas: the colours of its lines, wherever they are.
 	const inked = `(sel) => { const c = document.querySelector(sel + " canvas"), d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data; const seen = new Set(); for (let i = 0; i < d.length; i += 4) if (d[i+3] === 255) seen.add(d[i] + "," + d[i+1] + "," + d[i+2]); return seen; }`
 	for _, chart := range []struct{ sel, color string }{{"#chart-quota", "29,95,191"}, {"#chart-recent", "29,95,191"}, {"#chart-recent", "180,35,24"}, {"#chart-runs", "29,95,191"}} {

@@ -275,6 +275,9 @@ func TestBrowserWithoutScripts(t *testing.T) {
 		if ask[bool](t, ctx, `!!document.querySelector("#charts:not([hidden]), #keys:not([hidden]), dialog[open]")`) {
 			t.Errorf("%s shows what only a script can fill", path)
 		}
+		if ask[bool](t, ctx, `"uPlot" in window || document.querySelector("#pulse").textContent !== ""`) {
+			t.Fatalf("%s has run a script", path)
+		}
 		if got := strings.TrimSpace(ask[string](t, ctx, "document.querySelector('main').innerText")); len(got) < 20 {
 			t.Errorf("%s says only %q", path, got)
 		}

@@ -123,6 +123,9 @@ func fleet(t *testing.T) *bed {
 		b.live.Observe(observe.Event{At: now, Ref: ref("stark"), Data: e})
 		b.live.Observe(observe.Event{At: now, Ref: ref("cyberdyne"), Data: e})
 	}
+	for i, n := range []string{"acme", "globex", "hooli", "soylent"} {
+		b.live.Observe(observe.Event{At: now, Ref: ref(n), Data: observe.QuotaState{Bucket: n, Used: 1 + i*3%10, Limit: 10, Window: time.Minute}})
+	}
 	b.live.Observe(observe.Event{At: now, Ref: ref("cyberdyne"), Data: observe.WaitStarted{Reason: observe.WaitQuota, Until: now.Add(38 * time.Second)}})
 	b.srv.board.stale()
 	return b

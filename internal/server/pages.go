@@ -5,6 +5,7 @@ import "net/http"
 // pages adds what people look at.
 func (s *Server) pages(mux *http.ServeMux) {
 	mux.HandleFunc("GET /{$}", s.overview)
+	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) { s.missing(w, r, "There is no such page.") })
 	mux.HandleFunc("GET /rows", s.rows)
 	mux.HandleFunc("GET /assets/{mark}/{name}", s.asset)
 	mux.HandleFunc("GET /c/{client}/{connection}", s.connection)
