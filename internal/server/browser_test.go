@@ -165,6 +165,8 @@ func TestBrowser(t *testing.T) {
 	picture(t, ctx, "dark")
 	do(t, ctx, look(1280, 700, "light"), chromedp.Navigate(b.url+"/c/globex/adplatform/campaigns"), chromedp.WaitVisible("tbody tr"))
 	picture(t, ctx, "campaigns")
+	do(t, ctx, chromedp.Navigate(b.url+"/failures"), chromedp.WaitVisible(".one button"))
+	picture(t, ctx, "failures")
 
 	// On a phone nothing hangs over the edge.
 	for _, path := range []string{"/", "/c/globex/adplatform", "/c/globex/adplatform/campaigns", "/failures"} {

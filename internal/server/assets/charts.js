@@ -21,13 +21,13 @@
       at: "#chart-quota", data: (s) => [s.recent.at, s.recent.used, s.recent.limit],
       series: () => [line("used", "--blue", { paths: uPlot.paths.stepped({ align: 1 }), fill: css("--soft") }), line("limit", "--amber", { dash: [6, 4] })],
       words: (s) => { const n = s.recent.at.length; return n ? `used ${s.recent.used[n - 1] ?? 0} of ${s.recent.limit[n - 1] ?? "?"}` : ""; },
-      has: (s) => (s.recent.limit || []).some((x) => x),
+      has: (s) => (s.recent.limit || []).filter((x) => x).length > 1,
     },
     {
       at: "#chart-recent", data: (s) => [s.recent.at, s.recent.requests, s.recent.refused],
       series: () => [bars("requests", "--blue"), bars("refused for quota", "--red")],
       words: (s) => `${sum(s.recent.requests)} requests, ${sum(s.recent.refused)} refused`,
-      has: (s) => (s.recent.at || []).length > 0,
+      has: (s) => sum(s.recent.requests || []) > 0,
     },
     {
       at: "#chart-runs", data: (s) => [s.runs.at.map((x, i) => i), s.runs.requests, s.runs.refused], ordinal: true,
@@ -44,7 +44,7 @@
     const ax = axes(true);
     if (kind.ordinal) {
       // Runs stand side by side, whatever lies between them; an axis of their times would put months between two of them.
-      ax[0].splits = (u) => { const n = u.data[0].length, step = Math.max(Math.ceil(n * 90 / u.width), 1); return u.data[0].filter((i) => (n - 1 - i) % step === 0); };
+      ax[0].splits = (u) => { const n = u.data[0].length, step = Math.max(Math.ceil(n * 115 / u.width), 1); return u.data[0].filter((i) => (n - 1 - i) % step === 0); };
       ax[0].values = (u, at) => at.map((i) => utc(kind.times[i]).slice(5, 16));
     } else {
       ax[0].values = (u, at) => at.map((t) => utc(t).slice(11, 16));
