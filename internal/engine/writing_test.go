@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,8 +11,8 @@ import (
 // Each moment counts once: writes side by side are one, and what is waited meanwhile is no writing.
 func TestWritingIsCountedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var waited time.Duration
-		w := &writing{waited: func() time.Duration { return waited }}
+		var waited atomic.Int64
+		w := &writing{waited: func() time.Duration { return time.Duration(waited.Load()) }}
 		failed := errors.New("failed")
 		write := func(d time.Duration) func() {
 			return func() {
@@ -34,12 +35,12 @@ func TestWritingIsCountedOnce(t *testing.T) {
 		go write(3 * time.Second)()
 		synctest.Wait()
 		expect(5 * time.Second) // under way
-		waited += 2 * time.Second
+		waited.Add(int64(2 * time.Second))
 		time.Sleep(time.Minute)
 		expect(9 * time.Second)
 		go write(time.Second)()
 		synctest.Wait()
-		waited += time.Hour // a clock that jumps takes nothing away
+		waited.Add(int64(time.Hour)) // a clock that jumps takes nothing away
 		time.Sleep(time.Minute)
 		expect(9 * time.Second)
 	})
