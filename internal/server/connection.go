@@ -92,6 +92,7 @@ type connectionView struct {
 	row
 	Path      string
 	Runs      []runRow
+	Wrong     bool // some run has something to say
 	Classes   []classCount
 	More      bool // failures beyond those counted
 	Advice    advice
@@ -124,6 +125,7 @@ func (s *Server) connection(w http.ResponseWriter, r *http.Request) {
 	}
 	v.Series = newSeries(recent, runs, now)
 	for i, run := range runs {
+		v.Wrong = v.Wrong || run.Error != ""
 		v.Runs = append(v.Runs, newRunRow(run, i == 0 && v.State == isRunning))
 	}
 	if k.OpenFailures > 0 {

@@ -44,14 +44,14 @@
     const ax = axes(true);
     if (kind.ordinal) {
       // Runs stand side by side, whatever lies between them; an axis of their times would put months between two of them.
-      ax[0].splits = (u) => { const n = u.data[0].length, step = Math.max(Math.ceil(n * 115 / u.width), 1); return u.data[0].filter((i) => (n - 1 - i) % step === 0); };
+      ax[0].splits = (u) => { const n = u.data[0].length, step = Math.ceil(Math.max(n, 10) * 115 / u.width); return u.data[0].filter((i) => (n - 1 - i) % step === 0); };
       ax[0].values = (u, at) => at.map((i) => utc(kind.times[i]).slice(5, 16));
     } else {
       ax[0].values = (u, at) => at.map((t) => utc(t).slice(11, 16));
     }
     return new uPlot({
       width: Math.max(box.clientWidth, 200), height, axes: ax, legend: { live: true }, cursor: { drag: { x: false, y: false } },
-      scales: { x: kind.ordinal ? { time: false, range: (u, min, max) => [min - 0.6, max + 0.6] } : { time: true }, y: from0 },
+      scales: { x: kind.ordinal ? { time: false, range: (u, min, max) => [min - 0.6, Math.max(max, 9) + 0.6] } : { time: true }, y: from0 },
       series: [{ label: kind.ordinal ? "began (UTC)" : "UTC", value: (u, v) => v == null ? "–" : kind.ordinal ? utc(kind.times[v]).slice(0, 16) : utc(v).slice(11) }, ...kind.series()],
     }, kind.data(s), box);
   };
