@@ -112,4 +112,6 @@ type Figures struct {
 	Throttled int64         // answers that refused for quota
 	Retries   int64         // attempts beyond a request's first, quota refusals apart
 	Waited    time.Duration // wall time during which at least one request waited for a quota or because the server asked for it
+	Told      time.Duration // the part of Waited in which the server had asked at least one to
+	Writing   time.Duration // wall time during which the database was written and nothing waited
 }

@@ -271,9 +271,10 @@ func (c *Client) Watch(o observe.Observer) {
 	c.watch.Store(&o)
 }
 
-// Stats counts since Begin, or New: requests, throttled, retries, waited.
+// Stats counts since Begin, or New: requests, throttled, retries, waited, told.
 func (c *Client) Stats() ads.Figures {
-	return ads.Figures{Requests: c.requests.Load(), Throttled: c.throttled.Load(), Retries: c.retries.Load(), Waited: c.waits.total()}
+	waited, told := c.waits.total()
+	return ads.Figures{Requests: c.requests.Load(), Throttled: c.throttled.Load(), Retries: c.retries.Load(), Waited: waited, Told: told}
 }
 
 func (c *Client) emit(d observe.Data) {

@@ -24,7 +24,7 @@ func TestFiguresOfEachRun(t *testing.T) {
 			}
 			return b.client.Stats()
 		}
-		if f := run("one"); f.Requests != 4 || f.Retries != 2 || f.Throttled != 1 || f.Waited < 30*time.Second {
+		if f := run("one"); f.Requests != 4 || f.Retries != 2 || f.Throttled != 1 || f.Waited < 30*time.Second || f.Told < 30*time.Second || f.Told > f.Waited {
 			t.Errorf("first run: %+v", f)
 		}
 		for range 3 {
@@ -83,6 +83,28 @@ func TestWaitOverTheBeginningOfARun(t *testing.T) {
 		}
 		if w := b.client.Stats().Waited; w < 19*time.Second || w > 22*time.Second {
 			t.Errorf("waited %v", w)
+		}
+	})
+}
+
+// A run's waits say which of them the server had asked for: in the first minute it is the quota alone, then the server's half minute comes within it.
+func TestWhatWasWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, []quota.Limit{{N: 1, Window: time.Minute}}, nil, ok, nil)
+		for range 2 {
+			if err := b.list(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if f := b.client.Stats(); f.Waited < 59*time.Second || f.Waited > 62*time.Second || f.Told != 0 {
+			t.Errorf("the quota alone: %+v", f)
+		}
+		b = newBed(t, nil, nil, first(1, status(503, ``, "Retry-After", "45"), ok), nil)
+		if err := b.list(); err != nil {
+			t.Fatal(err)
+		}
+		if f := b.client.Stats(); f.Told < 45*time.Second || f.Told != f.Waited {
+			t.Errorf("the server alone: %+v", f)
 		}
 	})
 }

@@ -13,11 +13,40 @@ type waits struct {
 	client *Client
 
 	mu    sync.Mutex
-	n     int // requests that wait
-	since time.Time
-	sum   time.Duration
+	any   span // requests that wait
+	told  span // those of them whom the server has asked to
 	shown map[observe.WaitReason]*shown
 }
+
+// span is the time in which it holds at least one.
+type span struct {
+	n     int
+	since time.Time
+	sum   time.Duration
+}
+
+func (s *span) add() {
+	if s.n == 0 {
+		s.since = time.Now()
+	}
+	s.n++
+}
+
+func (s *span) drop() {
+	if s.n--; s.n == 0 {
+		s.sum += time.Since(s.since)
+	}
+}
+
+func (s *span) total() time.Duration {
+	if s.n > 0 {
+		return s.sum + time.Since(s.since)
+	}
+	return s.sum
+}
+
+// reset counts anew. What goes on counts from now.
+func (s *span) reset() { s.sum, s.since = 0, time.Now() }
 
 type shown struct {
 	n     int
@@ -33,6 +62,7 @@ type wait struct {
 	w       *waits
 	counted bool
 	in      bool
+	told    bool
 	reason  observe.WaitReason
 }
 
@@ -49,12 +79,10 @@ func (x *wait) tell(ev observe.WaitStarted) {
 	if !x.in {
 		x.in = true
 		if x.counted {
-			if w.n == 0 {
-				w.since = time.Now()
-			}
-			w.n++
+			w.any.add()
 		}
 	}
+	x.setTold(ev.Reason == observe.WaitServer)
 	if !ev.Until.IsZero() && time.Until(ev.Until) < shortest {
 		w.mu.Unlock()
 		return
@@ -90,6 +118,18 @@ func (x *wait) tell(ev observe.WaitStarted) {
 	}
 }
 
+// setTold moves a request between what it waits for. w.mu is held.
+func (x *wait) setTold(told bool) {
+	if !x.counted || told == x.told {
+		return
+	}
+	if x.told = told; told {
+		x.w.told.add()
+	} else {
+		x.w.told.drop()
+	}
+}
+
 // leave takes one request out of a shown wait.
 func (w *waits) leave(r observe.WaitReason) *observe.WaitEnded {
 	s := w.shown[r]
@@ -107,9 +147,8 @@ func (x *wait) end() {
 	w := x.w
 	w.mu.Lock()
 	if x.in && x.counted {
-		if w.n--; w.n == 0 {
-			w.sum += time.Since(w.since)
-		}
+		w.any.drop()
+		x.setTold(false)
 	}
 	x.in = false
 	var ended *observe.WaitEnded
@@ -123,18 +162,16 @@ func (x *wait) end() {
 	}
 }
 
-func (w *waits) total() time.Duration {
+// total is how long anything was waited for, and for how much of that the server had asked.
+func (w *waits) total() (waited, told time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.n > 0 {
-		return w.sum + time.Since(w.since)
-	}
-	return w.sum
+	return w.any.total(), w.told.total()
 }
 
-// reset counts anew. A wait that goes on counts from now.
 func (w *waits) reset() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.sum, w.since = 0, time.Now()
+	w.any.reset()
+	w.told.reset()
 }

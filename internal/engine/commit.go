@@ -217,11 +217,15 @@ func (c *committer) commit(ctx context.Context, batch []op) error {
 		next.Unchanged += got.Unchanged
 		next.Held += got.Held - got.Unheld
 		next.Failed += got.Rejected + int64(len(com.Failed)) + got.Held - got.Unheld
-		return store.RunUpdate{State: next.encode(), Figures: next.figures(c.r.o.API.Stats()), Active: c.r.active()}
+		return store.RunUpdate{State: next.encode(), Figures: next.figures(c.r.life()), Active: c.r.active()}
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
 	defer cancel()
-	if _, err := c.r.o.Store.Commit(ctx, c.r.lease, com); err != nil {
+	err := c.r.writing.during(func() error {
+		_, err := c.r.o.Store.Commit(ctx, c.r.lease, com)
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	c.seq++

@@ -23,7 +23,7 @@ import (
 // API is how the engine reaches a platform: the client that sends, and what it has counted so far.
 type API interface {
 	platform.Caller
-	// Stats gives requests, throttled, retries and waited since this run began; the other figures are zero.
+	// Stats gives requests, throttled, retries, waited and told since this run began; the other figures are zero.
 	Stats() ads.Figures
 	// SetRun names the run in the client's events.
 	SetRun(runID string)
@@ -126,6 +126,7 @@ func Run(ctx context.Context, o Options) Summary {
 		o.Slack = defaultSlack
 	}
 	r := &run{o: o, spec: o.Platform.Spec(), begin: begin}
+	r.writing.waited = func() time.Duration { return o.API.Stats().Waited }
 	sum := Summary{Ref: o.Ref, Platform: r.spec.Name}
 	r.setPhase("opening the run")
 	err := guard(r.note, func() error { return r.whole(ctx) })

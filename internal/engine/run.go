@@ -31,6 +31,7 @@ type run struct {
 	activeEarlier time.Duration
 	lease         store.Lease
 	com           *committer
+	writing       writing
 	outcome       ads.Outcome
 	cancel        context.CancelCauseFunc
 
@@ -50,7 +51,7 @@ type run struct {
 func (r *run) setPhase(p string)       { r.phase.Store(p) }
 func (r *run) getPhase() string        { return r.phase.Load().(string) }
 func (r *run) active() time.Duration   { return r.activeEarlier + time.Since(r.begin) }
-func (r *run) figuresNow() ads.Figures { return r.com.snapshot().figures(r.o.API.Stats()) }
+func (r *run) figuresNow() ads.Figures { return r.com.snapshot().figures(r.life()) }
 func (r *run) note(n observe.Note)     { r.emit(n) }
 func (r *run) itemsAdded() {
 	select {
@@ -517,7 +518,7 @@ func (r *run) finish(outer context.Context, work error) error {
 		return work
 	}
 	fin.Update = store.RunUpdate{State: st.encode(), Figures: r.figuresNow(), Active: r.active()}
-	if err := r.o.Store.FinishRun(ctx, r.lease, fin); err != nil {
+	if err := r.writing.during(func() error { return r.o.Store.FinishRun(ctx, r.lease, fin) }); err != nil {
 		if work == nil || partial {
 			r.outcome = ads.Failed
 			return err
@@ -587,9 +588,13 @@ func (r *run) sweep(ctx context.Context, st *state, s platform.Stream, account s
 		share = 1
 	}
 	st.LastStamp = st.stamp(time.Now())
-	res, err := r.o.Store.Sweep(ctx, r.lease, store.Sweep{
-		RunID: r.id, Account: account, Stream: s.Name, Direct: !s.FollowUps, Pass: l.Pass, PassStart: l.PassStart, RunStart: r.startedAt,
-		Stamp: st.LastStamp, MaxShare: share,
+	var res store.SweepResult
+	err := r.writing.during(func() (err error) {
+		res, err = r.o.Store.Sweep(ctx, r.lease, store.Sweep{
+			RunID: r.id, Account: account, Stream: s.Name, Direct: !s.FollowUps, Pass: l.Pass, PassStart: l.PassStart, RunStart: r.startedAt,
+			Stamp: st.LastStamp, MaxShare: share,
+		})
+		return err
 	})
 	if err != nil {
 		return err

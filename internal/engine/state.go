@@ -63,7 +63,7 @@ func loadState(run store.Run) (*state, error) {
 		}
 	}
 	f := run.Figures
-	st.Earlier = ads.Figures{Requests: f.Requests, Throttled: f.Throttled, Retries: f.Retries, Waited: f.Waited}
+	st.Earlier = ads.Figures{Requests: f.Requests, Throttled: f.Throttled, Retries: f.Retries, Waited: f.Waited, Told: f.Told, Writing: f.Writing}
 	return st, nil
 }
 
@@ -123,7 +123,7 @@ func (s *state) figures(life ads.Figures) ads.Figures {
 	return ads.Figures{
 		Listed: s.Listed + p, Synced: s.Written, Unchanged: s.Unchanged, Failed: s.Failed + p, Removed: s.Removed, Pages: s.Pages,
 		Requests: s.Earlier.Requests + life.Requests, Throttled: s.Earlier.Throttled + life.Throttled,
-		Retries: s.Earlier.Retries + life.Retries, Waited: s.Earlier.Waited + life.Waited,
+		Retries: s.Earlier.Retries + life.Retries, Waited: s.Earlier.Waited + life.Waited, Told: s.Earlier.Told + life.Told, Writing: s.Earlier.Writing + life.Writing,
 	}
 }
 

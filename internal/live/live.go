@@ -36,8 +36,14 @@ type Wait struct {
 // Board has the connections of a process. The zero Board is ready for use.
 type Board struct {
 	mu      sync.Mutex
-	by      map[ads.Ref]*Progress
+	by      map[ads.Ref]*entry
 	version atomic.Uint64
+}
+
+// entry is a connection's progress, and what it has sent of late.
+type entry struct {
+	Progress
+	recent recent
 }
 
 // maxConnections bounds the board, whatever the events name; a configuration has no more.
@@ -54,7 +60,17 @@ func (b *Board) Of(ref ads.Ref) (Progress, bool) {
 	if p == nil {
 		return Progress{}, false
 	}
-	return *p, true
+	return p.Progress, true
+}
+
+// Recent gives what a connection has sent in the last Span, the oldest first, and how its quota stood then. Moments in which nothing was sent are left out.
+func (b *Board) Recent(ref ads.Ref, now time.Time) []Moment {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if p := b.by[ref]; p != nil {
+		return p.recent.read(now)
+	}
+	return nil
 }
 
 // Forget drops connections that are no longer configured.
@@ -70,7 +86,7 @@ func (b *Board) Forget(refs []ads.Ref) {
 // Observe implements observe.Observer.
 func (b *Board) Observe(e observe.Event) {
 	switch e.Data.(type) {
-	case observe.RunStarted, observe.PageListed, observe.Progress, observe.WaitStarted, observe.WaitEnded, observe.QuotaState, observe.Parked, observe.RunFinished:
+	case observe.RunStarted, observe.PageListed, observe.Progress, observe.WaitStarted, observe.WaitEnded, observe.QuotaState, observe.Attempt, observe.Parked, observe.RunFinished:
 	default:
 		return
 	}
@@ -82,12 +98,13 @@ func (b *Board) Observe(e observe.Event) {
 			return
 		}
 		if b.by == nil {
-			b.by = map[ads.Ref]*Progress{}
+			b.by = map[ads.Ref]*entry{}
 		}
-		p = &Progress{}
+		p = &entry{}
 		b.by[e.Ref] = p
 	}
 	p.observe(e)
+	p.recent.observe(e)
 	b.version.Add(1)
 }
 

@@ -159,6 +159,11 @@ func (s *measured) Failures(ctx context.Context, f store.FailureFilter) iter.Seq
 	}
 }
 
+func (s *measured) HastenFailures(ctx context.Context, ids []int64, now time.Time) (_ int64, err error) {
+	defer s.since(time.Now(), "hasten_failures", &err)
+	return s.Store.HastenFailures(ctx, ids, now)
+}
+
 func (s *measured) DropFailures(ctx context.Context, ids []int64) (_ int64, err error) {
 	defer s.since(time.Now(), "drop_failures", &err)
 	return s.Store.DropFailures(ctx, ids)

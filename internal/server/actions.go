@@ -1,11 +1,13 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"adsync/internal/ads"
@@ -43,7 +45,7 @@ func (s *Server) action(do func(context.Context, url.Values) (string, error)) ht
 		defer cancel()
 		done, err := do(ctx, r.PostForm)
 		s.record(r, store.AuditEntry{
-			Who: whoOf(ctx), Action: strings.TrimPrefix(r.URL.Path, "/actions/"), Ref: ads.Ref{ClientID: r.PostForm.Get("client"), Connection: r.PostForm.Get("connection")},
+			Who: whoOf(ctx), Action: strings.TrimPrefix(r.URL.Path, "/actions/"), Ref: cmp.Or(actorOf(ctx).about, ads.Ref{ClientID: r.PostForm.Get("client"), Connection: r.PostForm.Get("connection")}),
 			Detail: detailOf(r.PostForm, actorOf(ctx).detail), Result: outcome(done, err),
 		})
 		if e, ok := errors.AsType[*service.UnknownError](err); ok {
@@ -91,8 +93,37 @@ func (s *Server) actSync(ctx context.Context, v url.Values) (string, error) {
 	return "asked", nil
 }
 
-// actRetry tries again what failed on one connection, or on all that have failures of a kind.
+// single is the one open failure that a form names by its id; ok is false where it names none, or one that is no more.
+func (s *Server) single(ctx context.Context, v url.Values) (f store.Failure, named, ok bool, err error) {
+	if !v.Has("id") {
+		return f, false, false, nil
+	}
+	id, err := strconv.ParseInt(v.Get("id"), 10, 64)
+	if err != nil {
+		return f, true, false, nil
+	}
+	for f, err = range s.o.Store.Failures(ctx, store.FailureFilter{IDs: []int64{id}, Limit: 1}) {
+		if err == nil {
+			a := actorOf(ctx)
+			a.about, a.detail = f.Ref, f.Stream+" "+f.EntityID
+		}
+		return f, true, err == nil, err
+	}
+	return f, true, false, nil
+}
+
+// actRetry tries again what failed: one record, all of one connection, or of all that have failures of a kind.
 func (s *Server) actRetry(ctx context.Context, v url.Values) (string, error) {
+	if f, named, ok, err := s.single(ctx, v); named {
+		if err != nil || !ok {
+			return "nothing", err
+		}
+		got, err := s.o.Service.RetryNow(ctx, f.Ref, []int64{f.ID})
+		if err == nil && got.State == service.Paused {
+			return "held", nil
+		}
+		return "retry-one", err
+	}
 	refs, err := s.failing(ctx, filterOf(v))
 	if err != nil || len(refs) == 0 {
 		return "nothing", err
@@ -140,8 +171,18 @@ func (s *Server) has(ctx context.Context, f store.FailureFilter) (bool, error) {
 	return false, nil
 }
 
-// actDrop forgets failures, in small steps.
+// actDrop forgets one failure, or all of a kind in small steps.
 func (s *Server) actDrop(ctx context.Context, v url.Values) (string, error) {
+	if f, named, ok, err := s.single(ctx, v); named {
+		if err != nil || !ok {
+			return "nothing", err
+		}
+		n, err := s.o.Store.DropFailures(ctx, []int64{f.ID})
+		if err != nil || n == 0 {
+			return "nothing", err
+		}
+		return "dropped-one", nil
+	}
 	f, done := filterOf(v), "nothing"
 	f.Limit = dropBatch
 	total := int64(0)

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -77,6 +78,45 @@ func TestActions(t *testing.T) {
 	if code, to := b.post("/actions/drop", maps.Clone(acme), ""); code != http.StatusSeeOther || !strings.HasSuffix(to, "done=dropped") || b.open() != 1 {
 		t.Errorf("drop: %d %s, %d left", code, to, b.open())
 	}
+}
+
+// One of three is tried again, one is dropped, and each is written down by its name.
+func TestActionsOnOneFailure(t *testing.T) {
+	b := newBed(t, "acme", "globex")
+	now := time.Now().UTC()
+	b.sync("acme", ads.Partial, now, nil, ads.Problem{EntityID: "one", Message: "m"}, ads.Problem{EntityID: "two", Message: "m"})
+	b.sync("globex", ads.Partial, now, nil, ads.Problem{EntityID: "three", Message: "m"})
+	read := func() map[string]store.Failure {
+		out := map[string]store.Failure{}
+		for f, err := range b.st.Failures(t.Context(), store.FailureFilter{}) {
+			must(t, err)
+			out[f.EntityID] = f
+		}
+		return out
+	}
+	id := func(name string) string { return strconv.FormatInt(read()[name].ID, 10) }
+	two := id("two")
+	if code, to := b.post("/actions/retry", url.Values{"id": {id("one")}, "back": {"/failures?after=3"}}, ""); code != http.StatusSeeOther || to != "/failures?after=3&done=retry-one" {
+		t.Errorf("retry: %d %s", code, to)
+	}
+	if fs := read(); fs["one"].NextRetryAt.IsZero() || !fs["two"].NextRetryAt.IsZero() || !fs["three"].NextRetryAt.IsZero() {
+		t.Errorf("due: %+v", fs)
+	}
+	if code, _ := b.post("/actions/drop", url.Values{"id": {two}}, "https://elsewhere.example"); code != http.StatusForbidden || b.open() != 3 {
+		t.Errorf("another site's form: %d, %d left", code, b.open())
+	}
+	if code, to := b.post("/actions/drop", url.Values{"id": {two}}, ""); code != http.StatusSeeOther || to != "/?done=dropped-one" || b.open() != 2 {
+		t.Errorf("drop: %d %s, %d left", code, to, b.open())
+	}
+	for _, none := range []string{two, "", "x", "-1", "1 OR 1=1"} {
+		for _, what := range []string{"drop", "retry"} {
+			if code, to := b.post("/actions/"+what, url.Values{"id": {none}, "client": {"acme"}}, ""); code != http.StatusSeeOther || to != "/?done=nothing" || b.open() != 2 {
+				t.Errorf("%s of %q: %d %s, %d left", what, none, code, to, b.open())
+			}
+		}
+	}
+	b.page("/failures?done=dropped-one", notes["dropped-one"], `name="id" value="`+id("one")+`"`, `formaction="/actions/drop"`)
+	b.page("/audit", "campaigns one", "campaigns two", ">acme<")
 }
 
 func TestBack(t *testing.T) {

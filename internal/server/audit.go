@@ -20,7 +20,10 @@ const (
 )
 
 // actor is whoever asks for something, and what there is to say about what was done.
-type actor struct{ who, detail string }
+type actor struct {
+	who, detail string
+	about       ads.Ref // where the request itself does not name it
+}
 
 type actorKey struct{}
 

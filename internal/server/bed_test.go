@@ -1,6 +1,7 @@
 package server
 
 import (
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -29,6 +30,8 @@ type bed struct {
 	live *live.Board
 	srv  *Server
 	url  string
+	runs int                    // so far
+	more func(*store.RunUpdate) // changes what a run leaves
 }
 
 func must(t *testing.T, err error) {
@@ -75,15 +78,19 @@ func newBed(t *testing.T, clients ...string) *bed {
 func (b *bed) sync(client string, outcome ads.Outcome, at time.Time, campaigns []ads.Entity, failed ...ads.Problem) {
 	b.t.Helper()
 	ctx := b.t.Context()
+	b.runs++
 	l, err := b.st.Acquire(ctx, ads.Ref{ClientID: client, Connection: "adplatform"})
 	must(b.t, err)
-	run, err := b.st.OpenRun(ctx, l, store.OpenRun{NewID: "run-" + client, Trigger: store.TriggerSchedule, Plan: "p", MaxAge: time.Hour, Now: at})
+	run, err := b.st.OpenRun(ctx, l, store.OpenRun{NewID: fmt.Sprint("run-", client, b.runs), Trigger: store.TriggerSchedule, Plan: "p", MaxAge: time.Hour, Now: at})
 	must(b.t, err)
 	fig := ads.Figures{
 		Listed: int64(len(campaigns) + len(failed)), Synced: int64(len(campaigns)), Failed: int64(len(failed)), Pages: 1, Requests: int64(len(campaigns)) + 1,
-		Waited: 40 * time.Second,
+		Waited: 40 * time.Second, Told: 10 * time.Second, Writing: 4 * time.Second,
 	}
 	up := store.RunUpdate{State: []byte("{}"), Figures: fig, Active: time.Minute}
+	if b.more != nil {
+		b.more(&up)
+	}
 	_, err = b.st.Commit(ctx, l, &store.Commit{
 		RunID: run.ID, Seq: run.CommitSeq + 1, Account: client, Stream: ads.StreamCampaigns, Platform: "adplatform", Stamp: at,
 		Listed:   &store.Listed{Platform: "adplatform", Records: campaigns, Direct: true, FirstSeq: 1, Pass: 1, RunStart: at, PassStart: at},

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,6 +63,21 @@ func ask[T any](t *testing.T, ctx context.Context, expression string) T {
 	return v
 }
 
+// until waits for an expression to be true, of this page or of the one that comes after it.
+func until(t *testing.T, ctx context.Context, expression string) {
+	t.Helper()
+	var err error
+	for range 20 {
+		if _, err = chromedp.Run(ctx, chromedp.Poll[bool](expression)); err == nil {
+			return
+		}
+		if !strings.Contains(err.Error(), "context with specified id") && !strings.Contains(err.Error(), "context was destroyed") {
+			break
+		}
+	}
+	t.Fatalf("waiting for %s: %v", expression, err)
+}
+
 func look(width, height int64, scheme string) chromedp.Action[chromedp.Void] {
 	return chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
 		_, err := cdp.Call(ctx, tab, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: width, Height: height, DeviceScaleFactor: 1, Mobile: width < 600})
@@ -107,6 +123,9 @@ func fleet(t *testing.T) *bed {
 		b.live.Observe(observe.Event{At: now, Ref: ref("stark"), Data: e})
 		b.live.Observe(observe.Event{At: now, Ref: ref("cyberdyne"), Data: e})
 	}
+	for i, n := range []string{"acme", "globex", "hooli", "soylent"} {
+		b.live.Observe(observe.Event{At: now, Ref: ref(n), Data: observe.QuotaState{Bucket: n, Used: 1 + i*3%10, Limit: 10, Window: time.Minute}})
+	}
 	b.live.Observe(observe.Event{At: now, Ref: ref("cyberdyne"), Data: observe.WaitStarted{Reason: observe.WaitQuota, Until: now.Add(38 * time.Second)}})
 	b.srv.board.stale()
 	return b
@@ -146,6 +165,8 @@ func TestBrowser(t *testing.T) {
 	picture(t, ctx, "dark")
 	do(t, ctx, look(1280, 700, "light"), chromedp.Navigate(b.url+"/c/globex/adplatform/campaigns"), chromedp.WaitVisible("tbody tr"))
 	picture(t, ctx, "campaigns")
+	do(t, ctx, chromedp.Navigate(b.url+"/failures"), chromedp.WaitVisible(".one button"))
+	picture(t, ctx, "failures")
 
 	// On a phone nothing hangs over the edge.
 	for _, path := range []string{"/", "/c/globex/adplatform", "/c/globex/adplatform/campaigns", "/failures"} {
@@ -155,25 +176,6 @@ func TestBrowser(t *testing.T) {
 		}
 		if path == "/" {
 			picture(t, ctx, "phone")
-		}
-	}
-}
-
-func TestBrowserRunsNoOutsideText(t *testing.T) {
-	ctx := browser(t)
-	b := newBed(t, "acme")
-	var cs []ads.Entity
-	for i, name := range hostileNames {
-		cs = append(cs, campaign(fmt.Sprintf("h%02d", i), name))
-	}
-	b.sync("acme", ads.Complete, time.Now().UTC(), cs)
-	do(t, ctx, look(1280, 860, "light"), chromedp.Navigate(b.url+"/c/acme/adplatform/campaigns"), chromedp.WaitVisible("tbody tr"))
-	if n := ask[int](t, ctx, `document.querySelectorAll("main script, main img, main [onerror], main [onmouseover]").length`); n != 0 {
-		t.Errorf("%d elements that no template wrote", n)
-	}
-	for i, name := range hostileNames[:5] {
-		if got := ask[string](t, ctx, fmt.Sprintf(`document.querySelectorAll("tbody .title")[%d].textContent`, i)); got != name {
-			t.Errorf("name %d is %q, want %q", i, got, name)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"adsync/internal/ads"
+	"adsync/internal/live"
 	"adsync/internal/store"
 )
 
@@ -17,24 +18,18 @@ const (
 // runRow is a run in the history.
 type runRow struct {
 	store.RunRecord
-	State  string
-	Took   time.Duration
-	Waited time.Duration // at most Took
-	Work   int           // share of the time, in percent: something was sent or written
-	Held   int           // and nothing could be
+	State string
+	Parts []part // of its time
+	Said  string // the same in words
 }
 
 func newRunRow(r store.RunRecord, running bool) runRow {
-	x := runRow{RunRecord: r, State: string(r.Outcome), Took: r.Active}
+	x := runRow{RunRecord: r, State: string(r.Outcome), Parts: partsOf(r)}
+	x.Said = sayParts(x.Parts)
 	if x.State == "" {
 		if x.State = "stopped"; running {
 			x.State = "running"
 		}
-	}
-	x.Waited = min(r.Figures.Waited, x.Took)
-	if x.Took > 0 {
-		x.Held = int(100 * x.Waited / x.Took)
-		x.Work = 100 - x.Held
 	}
 	return x
 }
@@ -95,14 +90,14 @@ func whose(reason string) string {
 // connectionView is the page of one connection.
 type connectionView struct {
 	row
-	Path       string
-	Runs       []runRow
-	Classes    []classCount
-	More       bool // failures beyond those counted
-	Advice     advice
-	QuotaUsed  int
-	QuotaShare int
-	Campaigns  string
+	Path      string
+	Runs      []runRow
+	Wrong     bool // some run has something to say
+	Classes   []classCount
+	More      bool // failures beyond those counted
+	Advice    advice
+	Campaigns string
+	Series    *series
 }
 
 func (s *Server) connection(w http.ResponseWriter, r *http.Request) {
@@ -124,7 +119,13 @@ func (s *Server) connection(w http.ResponseWriter, r *http.Request) {
 	now := time.Now()
 	v := connectionView{row: newRow(k, now), Path: connectionURL(ref)}
 	v.Advice, v.Campaigns = advise(v.row), v.Path+"/campaigns"
+	var recent []live.Moment
+	if s.o.Live != nil {
+		recent = s.o.Live.Recent(ref, now)
+	}
+	v.Series = newSeries(recent, runs, now)
 	for i, run := range runs {
+		v.Wrong = v.Wrong || run.Error != ""
 		v.Runs = append(v.Runs, newRunRow(run, i == 0 && v.State == isRunning))
 	}
 	if k.OpenFailures > 0 {
@@ -139,16 +140,9 @@ func (s *Server) connection(w http.ResponseWriter, r *http.Request) {
 		}
 		v.Classes, v.More = countClasses(fs), len(fs) == failuresRead
 	}
-	if q := k.Live.Quota; q.Limit > 0 {
-		v.QuotaUsed = q.Used
-		if now.Sub(k.Live.QuotaAt) > q.Window {
-			v.QuotaUsed = 0 // all that was sent has left the window
-		}
-		v.QuotaShare = min(100*v.QuotaUsed/q.Limit, 100)
-	}
 	name := "connection"
 	if r.URL.Query().Has("part") {
 		name = "connection-live"
 	}
-	s.show(w, r, http.StatusOK, name, page{Title: shown(ref.String()), Now: now, Note: noteOf(r.URL.Query()), Body: v})
+	s.show(w, r, http.StatusOK, name, page{Title: shown(ref.String()), Now: now, Charts: true, Note: noteOf(r.URL.Query()), Body: v})
 }

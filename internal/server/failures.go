@@ -46,6 +46,7 @@ type failuresView struct {
 	Rows                      []failureRow
 	First, Next               string
 	Back                      string
+	Here                      string // this page of them
 	Filters                   bool
 }
 
@@ -80,8 +81,11 @@ func (s *Server) failures(w http.ResponseWriter, r *http.Request) {
 	set(at, "connection", v.Connection)
 	set(at, "class", v.Class)
 	v.Filters, v.Back = len(at) > 0, address("/failures", at)
+	v.Here = v.Back
 	if after > 0 {
 		v.First = v.Back
+		set(at, "after", strconv.FormatInt(after, 10))
+		v.Here = address("/failures", at)
 	}
 	now := time.Now()
 	f := store.FailureFilter{ClientID: v.Client, Connection: v.Connection, Class: v.Class, After: max(after, 0), Limit: failuresPerPage + 1}
@@ -102,16 +106,18 @@ func (s *Server) failures(w http.ResponseWriter, r *http.Request) {
 
 // notes are what an action can have come to. A page shows these words, never what its address says.
 var notes = map[string]string{
-	"asked":   "The run is asked for; it begins in a moment.",
-	"going":   "A run of it is going or asked for already; this joins it.",
-	"parked":  "It stays parked: its quota, or the platform, asks for it. It comes back by itself.",
-	"paused":  "It is paused: nothing is synced until it is resumed. A run that is going stops in good order.",
-	"resumed": "It goes on: a run is asked for and begins in a moment.",
-	"held":    "It is paused, so nothing is asked for: resume it first.",
-	"waits":   "It is no longer paused, and waits on for what it waited for before: its quota, the platform, or other credentials.",
-	"retry":   "Another try of the failures is asked for; it begins in a moment.",
-	"dropped": "The failures are forgotten. What still fails comes back with the next run.",
-	"nothing": "Nothing fitted: there was nothing to do.",
+	"asked":       "The run is asked for; it begins in a moment.",
+	"going":       "A run of it is going or asked for already; this joins it.",
+	"parked":      "It stays parked: its quota, or the platform, asks for it. It comes back by itself.",
+	"paused":      "It is paused: nothing is synced until it is resumed. A run that is going stops in good order.",
+	"resumed":     "It goes on: a run is asked for and begins in a moment.",
+	"held":        "It is paused, so nothing is asked for: resume it first.",
+	"waits":       "It is no longer paused, and waits on for what it waited for before: its quota, the platform, or other credentials.",
+	"retry":       "Another try of the failures is asked for; it begins in a moment.",
+	"retry-one":   "Another try of this record is asked for; it begins in a moment.",
+	"dropped-one": "The failure is forgotten. If the record still fails, it comes back with the next run.",
+	"dropped":     "The failures are forgotten. What still fails comes back with the next run.",
+	"nothing":     "Nothing fitted: there was nothing to do.",
 }
 
 func noteOf(q url.Values) string { return notes[q.Get("done")] }

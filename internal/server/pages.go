@@ -1,13 +1,11 @@
 package server
 
-import (
-	"net/http"
-	"time"
-)
+import "net/http"
 
 // pages adds what people look at.
 func (s *Server) pages(mux *http.ServeMux) {
 	mux.HandleFunc("GET /{$}", s.overview)
+	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) { s.missing(w, r, "There is no such page.") })
 	mux.HandleFunc("GET /rows", s.rows)
 	mux.HandleFunc("GET /assets/{mark}/{name}", s.asset)
 	mux.HandleFunc("GET /c/{client}/{connection}", s.connection)
@@ -16,21 +14,6 @@ func (s *Server) pages(mux *http.ServeMux) {
 	mux.HandleFunc("GET /audit", s.audit)
 	s.actions(mux)
 	mux.HandleFunc("GET /events", s.events)
-}
-
-func (s *Server) overview(w http.ResponseWriter, r *http.Request) { s.table(w, r, "overview") }
-
-// rows is the overview's changing part alone.
-func (s *Server) rows(w http.ResponseWriter, r *http.Request) { s.table(w, r, "rows") }
-
-func (s *Server) table(w http.ResponseWriter, r *http.Request, name string) {
-	all, err := s.all(r.Context())
-	if err != nil {
-		s.broken(w, r, err)
-		return
-	}
-	now := time.Now()
-	s.show(w, r, http.StatusOK, name, page{Title: "Overview", Nav: "overview", Now: now, Body: newOverview(all, askingOf(r.URL.Query()), now)})
 }
 
 // trouble is the page of an error.

@@ -5,6 +5,7 @@ import (
 	"html"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -57,7 +58,7 @@ func TestConnectionPage(t *testing.T) {
 	b := newBed(t, "acme", "globex")
 	now := time.Now().UTC()
 	b.sync("acme", ads.Partial, now.Add(-2*time.Minute), []ads.Entity{campaign("1", "Spring")}, ads.Problem{EntityID: "7", Code: "bad_value", Message: "budget is a word", Hint: "ask the platform"})
-	b.page("/c/acme/adplatform", "budget is a word", "ask the platform", "What to do", "34 % at work, 66 % waiting", `action="/actions/sync"`, `action="/actions/retry"`, "bad_record")
+	b.page("/c/acme/adplatform", "budget is a word", "ask the platform", "What to do", "fetching 27 %, waiting for quota 50 %, waiting because the server said so 17 %, writing 7 %", `action="/actions/sync"`, `action="/actions/retry"`, "bad_record")
 	b.page("/c/acme/adplatform?part=1", "budget is a word")
 	b.page("/c/globex/adplatform", "No run yet.")
 	if code, body, _ := b.get("/c/%3Cscript%3E/x"); code != http.StatusNotFound || strings.Contains(body, "<script>/") {
@@ -92,6 +93,58 @@ func TestCampaignsPage(t *testing.T) {
 	b.page(path+"?status=removed", "Nothing matches.")
 	b.page(path+"?q=%00%ff", "Nothing matches.")
 	b.page("/c/globex/adplatform/campaigns", "No campaigns.")
+}
+
+// The heads of columns are links that sort without a script; what is searched for stays, and pages follow the order.
+func TestCampaignsSorted(t *testing.T) {
+	b := newBed(t, "acme")
+	var cs []ads.Entity
+	for i := range 130 {
+		c := campaign(fmt.Sprintf("c%03d", i), fmt.Sprintf("Spring %03d", 129-i))
+		c.Clicks = ads.Some(int64(i * 7 % 130))
+		cs = append(cs, c)
+	}
+	b.sync("acme", ads.Complete, time.Now().UTC().Add(-2*time.Minute), cs)
+	const path = "/c/acme/adplatform/campaigns"
+	link := func(body, text string) string {
+		t.Helper()
+		m := regexp.MustCompile(`<a [^>]*href="([^"]*)"[^>]*>` + text).FindStringSubmatch(body)
+		if m == nil {
+			t.Fatalf("no link %q in %s", text, body)
+		}
+		return html.UnescapeString(m[1])
+	}
+	ids := func(body string) (out []string) {
+		for _, m := range regexp.MustCompile(`<small>(c\d+)</small>`).FindAllStringSubmatch(body, -1) {
+			out = append(out, m[1])
+		}
+		return out
+	}
+	byClicks := b.page(link(b.page(path+"?q=spring"), "Clicks"), `aria-sort="descending"`)
+	rest := b.page(link(byClicks, "next →"))
+	got := append(ids(byClicks), ids(rest)...)
+	if len(got) != len(cs) {
+		t.Fatalf("%d rows on two pages", len(got))
+	}
+	for i, id := range got {
+		var n int
+		_, err := fmt.Sscanf(id, "c%d", &n)
+		must(t, err)
+		if n*7%130 != 129-i {
+			t.Fatalf("row %d is %s", i, id)
+		}
+	}
+	if got := ids(b.page(link(byClicks, "Clicks"), `aria-sort="ascending"`)); got[0] != "c000" {
+		t.Errorf("the other way round begins with %s", got[0])
+	}
+	names := link(byClicks, "Campaign")
+	if got := ids(b.page(names)); got[0] != "c129" || !strings.Contains(names, "q=spring") {
+		t.Errorf("%s begins with %s", names, got[0])
+	}
+	b.page(path+"?sort=clicks&dir=desc&skip=9999999999999999999999&q=%27", "Nothing matches.")
+	if got := ids(b.page(path + "?sort=%27;drop&skip=-4")); got[0] != "c000" {
+		t.Errorf("an order that is none begins with %s", got[0])
+	}
 }
 
 func TestFailuresPage(t *testing.T) {

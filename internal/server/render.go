@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"adsync/internal/ads"
+	"adsync/internal/store"
 )
 
 //go:embed templates/*.html
@@ -47,7 +49,10 @@ var templates = template.Must(template.New("").Funcs(template.FuncMap{
 	"bulk": func(csrf, do, label string, v failuresView) map[string]any {
 		return map[string]any{"CSRF": csrf, "Do": do, "Label": label, "V": v}
 	},
-	"figure":  figure,
+	"outcome": func(r *store.RunRecord) string {
+		return cmp.Or(string(r.Outcome), "not ended")
+	},
+	"figure": figure, "connectionURL": connectionURL,
 	"long":    func(s string) string { return ads.Printable(s, 1000) },
 	"percent": func(f float64) int { return int(f * 100) },
 }).ParseFS(templateFiles, "templates/*.html"))
@@ -59,6 +64,7 @@ type page struct {
 	CSRF  string
 	// LoggedIn: there is a session that can be ended.
 	LoggedIn bool
+	Charts   bool   // the page draws some
 	Note     string // what became of an action
 	Now      time.Time
 	Body     any

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"cmp"
 	"net/url"
 	"slices"
 	"strconv"
@@ -57,6 +56,9 @@ type row struct {
 	State  standing
 	Reason string
 	URL    string
+	// Of the quota's window, as this process saw it last.
+	QuotaUsed  int
+	QuotaShare int // in percent
 }
 
 // Stale says that the data is older than it should be, whatever else is the matter.
@@ -73,6 +75,9 @@ func (r row) Paused() bool { return r.paused() }
 func newRow(k known, now time.Time) row {
 	r := row{known: k, URL: connectionURL(k.Ref)}
 	r.State, r.Reason = k.standing(now)
+	if q := k.Live.Quota; q.Limit > 0 && now.Sub(k.Live.QuotaAt) <= q.Window { // later, all that was sent has left the window
+		r.QuotaUsed, r.QuotaShare = q.Used, min(100*q.Used/q.Limit, 100)
+	}
 	if report.TokenNear(k.TokenEnd, now) {
 		r.Reason = strings.TrimPrefix(r.Reason+"; "+report.TokenEnds(k.TokenEnd, k.TokenWhy, now), "; ")
 	}
@@ -158,16 +163,17 @@ func (r row) Bar() int {
 
 // asking is what a visitor of the overview asked for.
 type asking struct {
-	Q     string
-	State standing // empty: all
-	Sort  string
-	Page  int // from 1
+	Q        string
+	State    standing // empty: all
+	Platform string   // empty: all
+	Sort     string
+	Page     int // from 1
 }
 
-var sorts = []string{"trouble", "name", "age", "campaigns", "failures"}
+var sorts = []string{"trouble", "name", "platform", "age", "outcome", "quota", "campaigns", "failures"}
 
 func askingOf(v url.Values) asking {
-	a := asking{Q: clip(strings.TrimSpace(v.Get("q")), maxQuery), State: standing(v.Get("state")), Sort: v.Get("sort"), Page: 1}
+	a := asking{Q: query(v.Get("q")), State: standing(v.Get("state")), Platform: query(v.Get("platform")), Sort: v.Get("sort"), Page: 1}
 	if !slices.Contains(standings, a.State) {
 		a.State = ""
 	}
@@ -183,7 +189,7 @@ func askingOf(v url.Values) asking {
 // link is the overview's address for the same question on another page.
 func (a asking) link(path string, page int) string {
 	v := url.Values{}
-	for key, val := range map[string]string{"q": a.Q, "state": string(a.State), "sort": a.Sort} {
+	for key, val := range map[string]string{"q": a.Q, "state": string(a.State), "platform": a.Platform, "sort": a.Sort} {
 		if val != "" && val != sorts[0] {
 			v.Set(key, val)
 		}
@@ -195,84 +201,6 @@ func (a asking) link(path string, page int) string {
 		return path
 	}
 	return path + "?" + v.Encode()
-}
-
-// tile is a state's count above the table.
-type tile struct {
-	State standing
-	N     int
-	URL   string
-	On    bool
-}
-
-// overview is the first page.
-type overview struct {
-	asking
-	Rows           []row
-	Found, All     int
-	From, To       int
-	Tiles          []tile
-	Prev, Next     string
-	Live           string // where a fresh table comes from
-	Now            time.Time
-	States, Orders []string
-}
-
-func newOverview(all []known, a asking, now time.Time) overview {
-	o := overview{asking: a, All: len(all), Now: now, Orders: sorts}
-	counts := map[standing]int{}
-	q := strings.ToLower(a.Q)
-	var rows []row
-	for _, k := range all {
-		r := newRow(k, now)
-		counts[r.State]++
-		if a.State != "" && r.State != a.State {
-			continue
-		}
-		if q != "" && !strings.Contains(strings.ToLower(r.Ref.ClientID+" "+r.Ref.Connection+" "+r.Platform), q) {
-			continue
-		}
-		rows = append(rows, r)
-	}
-	slices.SortStableFunc(rows, a.order)
-	for _, s := range standings {
-		if o.States = append(o.States, string(s)); counts[s] > 0 || a.State == s {
-			b := asking{Q: a.Q, Sort: a.Sort, State: s}
-			if a.State == s {
-				b.State = ""
-			}
-			o.Tiles = append(o.Tiles, tile{s, counts[s], b.link("/", 1), a.State == s})
-		}
-	}
-	o.Found = len(rows)
-	last := max((len(rows)+rowsPerPage-1)/rowsPerPage, 1)
-	o.Page = min(a.Page, last)
-	from := (o.Page - 1) * rowsPerPage
-	o.Rows = rows[from:min(from+rowsPerPage, len(rows))]
-	o.From, o.To = min(from+1, len(rows)), from+len(o.Rows)
-	if o.Page > 1 {
-		o.Prev = a.link("/", o.Page-1)
-	}
-	if o.Page < last {
-		o.Next = a.link("/", o.Page+1)
-	}
-	o.Live = a.link("/rows", o.Page)
-	return o
-}
-
-func (a asking) order(x, y row) int {
-	name := cmp.Or(cmp.Compare(x.Ref.ClientID, y.Ref.ClientID), cmp.Compare(x.Ref.Connection, y.Ref.Connection))
-	switch a.Sort {
-	case "name":
-		return name
-	case "age":
-		return cmp.Or(x.LastComplete.Compare(y.LastComplete), name)
-	case "campaigns":
-		return cmp.Or(cmp.Compare(y.Campaigns, x.Campaigns), name)
-	case "failures":
-		return cmp.Or(cmp.Compare(y.OpenFailures, x.OpenFailures), name)
-	}
-	return cmp.Or(cmp.Compare(slices.Index(standings, x.State), slices.Index(standings, y.State)), name)
 }
 
 func connectionURL(ref ads.Ref) string {

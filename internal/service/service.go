@@ -452,9 +452,28 @@ func (s *Service) SyncNow(ctx context.Context, refs []ads.Ref, retry bool) ([]An
 	return Ask(ctx, s.o.Store, s.o.Queue, refs, retry)
 }
 
+// RetryNow makes single failures of a connection due and asks for another try of those that are, the others that wait for their time left alone.
+func (s *Service) RetryNow(ctx context.Context, ref ads.Ref, ids []int64) (Answer, error) {
+	if s.conn(ref) == nil {
+		return Answer{}, &UnknownError{ref}
+	}
+	if _, err := s.o.Store.HastenFailures(ctx, ids, time.Now().UTC()); err != nil {
+		return Answer{}, err
+	}
+	got, err := ask(ctx, s.o.Store, s.o.Queue, []ads.Ref{ref}, true, store.TriggerRetry)
+	if err != nil {
+		return Answer{}, err
+	}
+	return got[0], nil
+}
+
 // Ask asks whatever processes work on a queue for a run of each connection, or for another try of its failures. A run that is going is joined;
 // one that is parked stays parked where a quota or the server is what it waits for, and is tried at once otherwise. One that is paused is left alone.
 func Ask(ctx context.Context, st store.Store, q *queue.Queue, refs []ads.Ref, retry bool) ([]Answer, error) {
+	return ask(ctx, st, q, refs, retry, store.TriggerManual)
+}
+
+func ask(ctx context.Context, st store.Store, q *queue.Queue, refs []ads.Ref, retry bool, trigger string) ([]Answer, error) {
 	paused, err := st.Paused(ctx)
 	if err != nil {
 		return nil, err
@@ -467,7 +486,7 @@ func Ask(ctx context.Context, st store.Store, q *queue.Queue, refs []ads.Ref, re
 			out = append(out, Answer{Ref: ref, State: Paused, Reason: pauseWords(p)})
 			continue
 		}
-		at, jobs = append(at, len(out)), append(jobs, queue.Job{Ref: ref, Trigger: store.TriggerManual, Retry: retry})
+		at, jobs = append(at, len(out)), append(jobs, queue.Job{Ref: ref, Trigger: trigger, Retry: retry})
 		out = append(out, Answer{Ref: ref})
 	}
 	got, err := q.Enqueue(ctx, jobs)

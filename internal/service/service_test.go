@@ -361,6 +361,43 @@ func TestRetriesWhatFailed(t *testing.T) {
 	})
 }
 
+// Somebody who wants one record tried again gets that one, whatever else of the connection has failed.
+func TestRetriesOneFailure(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(c *simulator.Config) { c.Faults = []string{"sync-404:id=campaign_3", "sync-404:id=campaign_5"} }, func(t *testing.T, b *bed) {
+		c := b.conn("acme", "every 24h")
+		l := b.start("a", c)
+		if d := following[observe.RunFinished](t, l, "acme"); d.Figures.Failed != 2 {
+			t.Fatalf("%+v", d)
+		}
+		l.idle(t)
+		var ids []int64
+		for f, err := range l.st.Failures(t.Context(), store.FailureFilter{}) {
+			must(t, err)
+			if f.EntityID == "campaign_5" {
+				ids = append(ids, f.ID)
+			}
+		}
+		if _, err := l.RetryNow(t.Context(), ads.Ref{ClientID: "nobody", Connection: "x"}, ids); err == nil {
+			t.Error("a connection that is not there was asked for")
+		}
+		if got, err := l.RetryNow(t.Context(), c.Ref, ids); err != nil || got.Ref != c.Ref {
+			t.Fatal(got, err)
+		}
+		if d := following[observe.RunFinished](t, l, "acme"); d.Figures.Listed != 1 {
+			t.Errorf("%+v", d)
+		}
+		tries := map[string]int64{}
+		for f, err := range l.st.Failures(t.Context(), store.FailureFilter{}) {
+			must(t, err)
+			tries[f.EntityID] = f.Attempts
+		}
+		if len(tries) != 2 || tries["campaign_5"] <= tries["campaign_3"] {
+			t.Errorf("tries of each: %v", tries)
+		}
+	})
+}
+
 // A process that is stopped gives back its run, and the next one goes on from its place at once.
 func TestStopGivesBack(t *testing.T) {
 	t.Parallel()

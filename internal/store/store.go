@@ -94,6 +94,8 @@ type Store interface {
 	Prune(ctx context.Context, before time.Time) (int64, error)
 	// Failures yields the failures that f selects, ordered by id.
 	Failures(ctx context.Context, f FailureFilter) iter.Seq2[Failure, error]
+	// HastenFailures makes those that are open due now, and says how many there were.
+	HastenFailures(ctx context.Context, ids []int64, now time.Time) (int64, error)
 	// DropFailures deletes them and says how many there were.
 	DropFailures(ctx context.Context, ids []int64) (int64, error)
 
@@ -343,6 +345,7 @@ type RunRecord struct {
 	Figures    ads.Figures
 	Error      string
 	Active     time.Duration
+	Split      bool // the figures say how much of Waited was Told, and Writing; a run of an older version does not
 }
 
 // ConnectionStatus is what status shows of a connection.
@@ -392,9 +395,29 @@ type CampaignFilter struct {
 	Search                string // a part of the name, whatever its case is in ASCII, or the whole id
 	Status                ads.Status
 	Removed               bool   // those marked as removed instead of the others
-	AfterAccount, AfterID string // behind this one; both empty: from the first
-	Limit                 int    // 0: MaxCampaigns, which is also the most
+	AfterAccount, AfterID string // behind this one; both empty: from the first. Not for those with a Sort, which have Skip
+	Sort                  CampaignSort
+	Descending            bool
+	Skip                  int // rows before the first; at most MaxSkip
+	Limit                 int // 0: MaxCampaigns, which is also the most
 }
+
+// CampaignSort is what campaigns are in order of; those that are even, or have nothing there, follow by account and id. Empty: by account and id.
+type CampaignSort string
+
+// The columns that campaigns can be sorted by. Names are compared without regard to the case of ASCII letters.
+const (
+	ByName        CampaignSort = "name"
+	ByStatus      CampaignSort = "status"
+	ByBudget      CampaignSort = "budget"
+	ByImpressions CampaignSort = "impressions"
+	ByClicks      CampaignSort = "clicks"
+	BySynced      CampaignSort = "synced"
+	ByChanged     CampaignSort = "changed" // or removed, where they are
+)
+
+// MaxSkip bounds how far somebody turns the pages of a sorted table; a search finds the rest.
+const MaxSkip = 100_000
 
 // MaxCampaigns bounds what one call of Campaigns gives.
 const MaxCampaigns = 1000

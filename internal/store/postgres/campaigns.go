@@ -40,9 +40,9 @@ func (s *Store) Campaigns(ctx context.Context, f store.CampaignFilter) (out []st
 		removed = "removed_at IS NOT NULL"
 	}
 	add(removed)
-	args = append(args, common.CampaignLimit(f))
+	args = append(args, common.CampaignLimit(f), common.CampaignSkip(f))
 	query := `SELECT account_id, id, name, status, coalesce(platform_status, ''), coalesce(objective, ''), budget_micros, coalesce(budget_period, ''), coalesce(currency, ''), impressions, clicks,
-		first_seen_at, changed_at, synced_at, removed_at FROM campaigns WHERE ` + strings.Join(where, " AND ") + fmt.Sprint(" ORDER BY account_id, id LIMIT $", len(args))
+		first_seen_at, changed_at, synced_at, removed_at FROM campaigns WHERE ` + strings.Join(where, " AND ") + fmt.Sprintf(" ORDER BY %s LIMIT $%d OFFSET $%d", common.CampaignOrder(f, `lower(name COLLATE "C")`), len(args)-1, len(args))
 	err = s.read(ctx, "read campaigns", func(ctx context.Context, c *pgx.Conn) error {
 		rows, err := c.Query(ctx, query, args...)
 		if err != nil {

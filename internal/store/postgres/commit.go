@@ -151,7 +151,8 @@ func (s *Store) commit(ctx context.Context, l store.Lease, t *commit) error {
 	}
 	u := c.After(t.res)
 	b = &pgx.Batch{}
-	b.Queue("UPDATE adsync_run_state SET state = $2, active_us = $3, commit_seq = $4, result = $5 WHERE no = $1", t.no, u.State, u.Active.Microseconds(), c.Seq, string(saved))
+	b.Queue("UPDATE adsync_run_state SET state = $2, active_us = $3, commit_seq = $4, result = $5, told_us = $6, writing_us = $7 WHERE no = $1", t.no, u.State, u.Active.Microseconds(), c.Seq, string(saved),
+		u.Figures.Told.Microseconds(), u.Figures.Writing.Microseconds())
 	queueFigures(b, c.RunID, u.Figures)
 	b.Queue("COMMIT")
 	return send(ctx, t.conn, b)

@@ -14,14 +14,18 @@ import (
 	"adsync/internal/store/internal/common"
 )
 
-const runColumns = "r.client_id, r.connection, r.id, r.trigger, r.started_at, r.finished_at, coalesce(r.outcome, ''), coalesce(r.error, ''), coalesce(s.active_us, 0), " + figureColumns
+const runColumns = "r.client_id, r.connection, r.id, r.trigger, r.started_at, r.finished_at, coalesce(r.outcome, ''), coalesce(r.error, ''), coalesce(s.active_us, 0), s.told_us, s.writing_us, " + figureColumns
 
 func scanRun(row pgx.CollectableRow) (r store.RunRecord, err error) {
 	var finished *time.Time
 	var active int64
+	var told, writing *int64
 	var waited float64
-	err = row.Scan(append([]any{&r.Ref.ClientID, &r.Ref.Connection, &r.ID, &r.Trigger, &r.StartedAt, &finished, &r.Outcome, &r.Error, &active}, figures(&r.Figures, &waited)...)...)
-	r.StartedAt, r.FinishedAt, r.Active, r.Figures.Waited = r.StartedAt.UTC(), utc(finished), time.Duration(active)*time.Microsecond, seconds(waited)
+	err = row.Scan(append([]any{&r.Ref.ClientID, &r.Ref.Connection, &r.ID, &r.Trigger, &r.StartedAt, &finished, &r.Outcome, &r.Error, &active, &told, &writing}, figures(&r.Figures, &waited)...)...)
+	r.StartedAt, r.FinishedAt, r.Active, r.Figures.Waited = r.StartedAt.UTC(), utc(finished), micros(active), seconds(waited)
+	if told != nil && writing != nil {
+		r.Figures.Told, r.Figures.Writing, r.Split = micros(*told), micros(*writing), true
+	}
 	return r, err
 }
 
@@ -227,6 +231,16 @@ func (s *Store) failures(ctx context.Context, f store.FailureFilter, n int) (out
 		return err
 	})
 	return out, err
+}
+
+// HastenFailures implements store.Store.
+func (s *Store) HastenFailures(ctx context.Context, ids []int64, now time.Time) (n int64, err error) {
+	err = s.tx(ctx, "hasten failures", func(ctx context.Context, c *pgx.Conn) error {
+		tag, err := c.Exec(ctx, "UPDATE failures SET next_retry_at = $2 WHERE id = ANY ($1) AND resolved_at IS NULL", ids, now)
+		n = tag.RowsAffected()
+		return err
+	})
+	return n, err
 }
 
 // DropFailures implements store.Store.

@@ -21,24 +21,27 @@ func figures(f *ads.Figures, waited *float64) []any {
 
 func seconds(s float64) time.Duration { return time.Duration(s*1e6+0.5) * time.Microsecond }
 
+func micros(n int64) time.Duration { return time.Duration(n) * time.Microsecond }
+
 // OpenRun implements store.Store.
 func (s *Store) OpenRun(ctx context.Context, l store.Lease, o store.OpenRun) (store.Run, error) {
 	var run store.Run
 	s.forget(l)
 	err := s.fenced(ctx, "open run", l, func(ctx context.Context, c *pgx.Conn, last time.Time) error {
 		run = store.Run{Resumed: true}
-		var no, active int64
+		var no, active, told, writing int64
 		var plan string
 		var waited float64
-		err := c.QueryRow(ctx, `SELECT s.no, s.run_id, s.plan, s.state, s.commit_seq, s.active_us, r.started_at, `+figureColumns+`
+		err := c.QueryRow(ctx, `SELECT s.no, s.run_id, s.plan, s.state, s.commit_seq, s.active_us, coalesce(s.told_us, 0), coalesce(s.writing_us, 0), r.started_at, `+figureColumns+`
 			FROM adsync_run_state s JOIN runs r ON r.id = s.run_id WHERE s.client_id = $1 AND s.connection = $2 AND s.open`, l.Ref.ClientID, l.Ref.Connection).
-			Scan(append([]any{&no, &run.ID, &plan, &run.State, &run.CommitSeq, &active, &run.StartedAt}, figures(&run.Figures, &waited)...)...)
+			Scan(append([]any{&no, &run.ID, &plan, &run.State, &run.CommitSeq, &active, &told, &writing, &run.StartedAt}, figures(&run.Figures, &waited)...)...)
 		if noRow(err) {
 			run.Resumed = false
 		} else if err != nil {
 			return err
 		}
-		run.StartedAt, run.Active, run.Figures.Waited = run.StartedAt.UTC(), time.Duration(active)*time.Microsecond, seconds(waited)
+		run.StartedAt, run.Active, run.Figures.Waited = run.StartedAt.UTC(), micros(active), seconds(waited)
+		run.Figures.Told, run.Figures.Writing = micros(told), micros(writing)
 		now := common.Micro(o.Now)
 		b := &pgx.Batch{}
 		if run.Resumed && run.ID == o.NewID && run.CommitSeq == 0 { // opened a moment ago; the answer was lost
@@ -172,7 +175,7 @@ func (s *Store) FinishRun(ctx context.Context, l store.Lease, f store.FinishRun)
 
 // queueUpdate keeps a run's state and figures.
 func queueUpdate(b *pgx.Batch, runID string, no int64, u store.RunUpdate) {
-	b.Queue("UPDATE adsync_run_state SET state = $2, active_us = $3 WHERE no = $1", no, u.State, u.Active.Microseconds())
+	b.Queue("UPDATE adsync_run_state SET state = $2, active_us = $3, told_us = $4, writing_us = $5 WHERE no = $1", no, u.State, u.Active.Microseconds(), u.Figures.Told.Microseconds(), u.Figures.Writing.Microseconds())
 	queueFigures(b, runID, u.Figures)
 }
 

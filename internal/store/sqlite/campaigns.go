@@ -30,8 +30,8 @@ func (s *Store) Campaigns(ctx context.Context, f store.CampaignFilter) (out []st
 	}
 	add(removed)
 	query := `SELECT account_id, id, name, status, platform_status, objective, budget_micros, budget_period, currency, impressions, clicks, first_seen_at, changed_at, synced_at, removed_at
-		FROM campaigns WHERE ` + strings.Join(where, " AND ") + " ORDER BY account_id, id LIMIT ?"
-	err = s.each(ctx, "read campaigns", query, append(args, common.CampaignLimit(f)), func(rows *sql.Rows) error {
+		FROM campaigns WHERE ` + strings.Join(where, " AND ") + " ORDER BY " + common.CampaignOrder(f, "lower(name)") + " LIMIT ? OFFSET ?"
+	err = s.each(ctx, "read campaigns", query, append(args, common.CampaignLimit(f), common.CampaignSkip(f)), func(rows *sql.Rows) error {
 		var x store.CampaignRow
 		var platform, objective, period, currency nullText
 		var budget, impressions, clicks sql.NullInt64

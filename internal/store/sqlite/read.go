@@ -39,7 +39,7 @@ func (n *nullStamp) Scan(v any) error {
 }
 
 const runColumns = "r.client_id, r.connection, r.id, r.trigger, r.started_at, r.finished_at, r.outcome, r.error, coalesce(s.active_us, 0), " +
-	"r.listed, r.synced, r.unchanged, r.failed, r.removed, r.pages, r.requests, r.throttled, r.retries, r.waited_seconds"
+	"r.listed, r.synced, r.unchanged, r.failed, r.removed, r.pages, r.requests, r.throttled, r.retries, r.waited_seconds, s.told_us, s.writing_us"
 
 func scanRun(rows *sql.Rows) (store.RunRecord, error) {
 	var r store.RunRecord
@@ -47,12 +47,14 @@ func scanRun(rows *sql.Rows) (store.RunRecord, error) {
 	var outcome, text nullText
 	var active int64
 	var waited float64
+	var told, writing sql.NullInt64
 	f := &r.Figures
 	err := rows.Scan(&r.Ref.ClientID, &r.Ref.Connection, &r.ID, &r.Trigger, &started, &finished, &outcome, &text, &active,
-		&f.Listed, &f.Synced, &f.Unchanged, &f.Failed, &f.Removed, &f.Pages, &f.Requests, &f.Throttled, &f.Retries, &waited)
+		&f.Listed, &f.Synced, &f.Unchanged, &f.Failed, &f.Removed, &f.Pages, &f.Requests, &f.Throttled, &f.Retries, &waited, &told, &writing)
 	r.StartedAt, r.FinishedAt, r.Outcome, r.Error = time.Time(started), time.Time(finished), ads.Outcome(outcome), string(text)
 	r.Active = time.Duration(active) * time.Microsecond
 	f.Waited = time.Duration(waited*1e6+0.5) * time.Microsecond
+	f.Told, f.Writing, r.Split = micros(told.Int64), micros(writing.Int64), told.Valid && writing.Valid
 	return r, err
 }
 
@@ -273,6 +275,23 @@ func idList(ids []int64) string {
 		panic(err) // a list of numbers
 	}
 	return string(b)
+}
+
+// HastenFailures implements store.Store.
+func (s *Store) HastenFailures(ctx context.Context, ids []int64, now time.Time) (int64, error) {
+	var total int64
+	for part := range slices.Chunk(ids, 1000) {
+		var n int64
+		err := s.write.tx(ctx, "hasten failures", func(c *conn) (err error) {
+			n, err = c.exec("UPDATE failures SET next_retry_at = ?2 WHERE id IN (SELECT value FROM json_each(?1)) AND resolved_at IS NULL", idList(part), stamp(now))
+			return err
+		})
+		if err != nil {
+			return total, err
+		}
+		total += n
+	}
+	return total, nil
 }
 
 // DropFailures implements store.Store.

@@ -28,6 +28,8 @@ func asFigures(v []driver.Value) ads.Figures {
 	return f
 }
 
+func micros(n int64) time.Duration { return time.Duration(n) * time.Microsecond }
+
 // OpenRun implements store.Store.
 func (s *Store) OpenRun(ctx context.Context, l store.Lease, o store.OpenRun) (store.Run, error) {
 	var run store.Run
@@ -35,13 +37,14 @@ func (s *Store) OpenRun(ctx context.Context, l store.Lease, o store.OpenRun) (st
 		run = store.Run{}
 		var no int64
 		var plan string
-		err := c.query(`SELECT s.no, s.run_id, s.plan, s.state, s.commit_seq, s.active_us, r.started_at, `+figureColumns+`
+		err := c.query(`SELECT s.no, s.run_id, s.plan, s.state, s.commit_seq, s.active_us, r.started_at, `+figureColumns+`, coalesce(s.told_us, 0), coalesce(s.writing_us, 0)
 			FROM adsync_run_state s JOIN runs r ON r.id = s.run_id WHERE s.client_id = ? AND s.connection = ? AND s.open = 1`, func(v []driver.Value) (err error) {
 			no, plan = asInt(v[0]), asString(v[2])
 			run = store.Run{
 				ID: asString(v[1]), State: asBytes(v[3]), CommitSeq: asInt(v[4]), Active: time.Duration(asInt(v[5])) * time.Microsecond,
 				Figures: asFigures(v[7:]), Resumed: true,
 			}
+			run.Figures.Told, run.Figures.Writing = micros(asInt(v[17])), micros(asInt(v[18]))
 			run.StartedAt, err = asTime(v[6])
 			return err
 		}, l.Ref.ClientID, l.Ref.Connection)
@@ -218,7 +221,7 @@ func (s *Store) FinishRun(ctx context.Context, l store.Lease, f store.FinishRun)
 
 // storeUpdate keeps a run's state and figures.
 func storeUpdate(c *conn, runID string, no int64, u store.RunUpdate) error {
-	_, err := c.exec("UPDATE adsync_run_state SET state = ?2, active_us = ?3 WHERE no = ?1", no, u.State, u.Active.Microseconds())
+	_, err := c.exec("UPDATE adsync_run_state SET state = ?2, active_us = ?3, told_us = ?4, writing_us = ?5 WHERE no = ?1", no, u.State, u.Active.Microseconds(), u.Figures.Told.Microseconds(), u.Figures.Writing.Microseconds())
 	if err != nil {
 		return err
 	}

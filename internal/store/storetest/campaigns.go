@@ -1,6 +1,8 @@
 package storetest
 
 import (
+	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -89,5 +91,78 @@ func testCampaigns(t *testing.T, db Database) {
 	}
 	if got := read(store.CampaignFilter{Removed: true}); !got[0].RemovedAt.Equal(at(7)) {
 		t.Errorf("removed at %s", got[0].RemovedAt)
+	}
+}
+
+// Every order is that of the rows themselves, whole and page by page, what is absent last in both directions.
+func testCampaignsSorted(t *testing.T, db Database) {
+	s := open(t, db)
+	ctx := testContext(t)
+	ref := ads.Ref{ClientID: "a", Connection: "x"}
+	x := begin(t, s, ref, newRun("run", at(0)))
+	names := []string{"beta", "Alpha", "alpha", "_", "Été", "", "Zulu", "beta"}
+	for i, name := range names {
+		e := ads.Entity{ID: fmt.Sprint(i), Name: name, Status: []ads.Status{ads.StatusPaused, ads.StatusActive, ads.StatusEnded}[i%3], Raw: []byte("{}")}
+		if i%4 != 0 {
+			e.Budget, e.Clicks = ads.Some(ads.Micros(i*7%5)), ads.Some(int64(i*5%3))
+		}
+		if i%3 != 0 {
+			e.Impressions = ads.Some(int64(-i))
+		}
+		x.direct(at(1+i*3%7), e)
+	}
+	x.finish(ads.Complete, at(20))
+	read := func(f store.CampaignFilter) []store.CampaignRow {
+		t.Helper()
+		f.Ref = ref
+		got, err := s.Campaigns(ctx, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	lower := func(r store.CampaignRow) string {
+		return strings.Map(func(c rune) rune {
+			if c >= 'A' && c <= 'Z' {
+				c += 'a' - 'A'
+			}
+			return c
+		}, r.Name)
+	}
+	number := func(of func(store.CampaignRow) (int64, bool)) func(a, b store.CampaignRow, sign int) int {
+		return func(a, b store.CampaignRow, sign int) int {
+			x, hasX := of(a)
+			y, hasY := of(b)
+			if hasX != hasY {
+				return map[bool]int{true: -1, false: 1}[hasX]
+			}
+			return sign * cmp.Compare(x, y)
+		}
+	}
+	for by, order := range map[store.CampaignSort]func(a, b store.CampaignRow, sign int) int{
+		"":                  func(store.CampaignRow, store.CampaignRow, int) int { return 0 },
+		"id; DROP TABLE":    func(store.CampaignRow, store.CampaignRow, int) int { return 0 },
+		store.ByName:        func(a, b store.CampaignRow, sign int) int { return sign * strings.Compare(lower(a), lower(b)) },
+		store.ByStatus:      func(a, b store.CampaignRow, sign int) int { return sign * cmp.Compare(a.Status, b.Status) },
+		store.ByBudget:      number(func(r store.CampaignRow) (int64, bool) { return int64(r.Budget.Value), r.Budget.Set }),
+		store.ByImpressions: number(func(r store.CampaignRow) (int64, bool) { return r.Impressions.Value, r.Impressions.Set }),
+		store.ByClicks:      number(func(r store.CampaignRow) (int64, bool) { return r.Clicks.Value, r.Clicks.Set }),
+		store.BySynced:      func(a, b store.CampaignRow, sign int) int { return sign * a.SyncedAt.Compare(b.SyncedAt) },
+		store.ByChanged:     func(a, b store.CampaignRow, sign int) int { return sign * a.ChangedAt.Compare(b.ChangedAt) },
+	} {
+		for _, descending := range []bool{false, true} {
+			want, sign := read(store.CampaignFilter{}), map[bool]int{false: 1, true: -1}[descending]
+			if len(want) != len(names) {
+				t.Fatalf("%d rows, want %d", len(want), len(names))
+			}
+			slices.SortStableFunc(want, func(a, b store.CampaignRow) int { return order(a, b, sign) })
+			var got []store.CampaignRow
+			for range names {
+				got = append(got, read(store.CampaignFilter{Sort: by, Descending: descending, Skip: len(got), Limit: 3})...)
+			}
+			if len(got) != len(want) || !slices.EqualFunc(got, want, func(a, b store.CampaignRow) bool { return a.ID == b.ID }) {
+				t.Errorf("by %q, descending %v: %d rows, not in order", by, descending, len(got))
+			}
+		}
 	}
 }

@@ -395,6 +395,32 @@ func testDueRetries(t *testing.T, db Database) {
 	}
 }
 
+// Of a connection's failures those that somebody names are due, the others are left as they are, and so is what is resolved.
+func testHastenFailures(t *testing.T, db Database) {
+	s := open(t, db)
+	ctx := testContext(t)
+	x := begin(t, s, acme, newRun("run", at(0)))
+	x.commit(store.Commit{Stamp: at(1), Problems: []ads.Problem{{EntityID: "p1", Message: "m"}, {EntityID: "p2", Message: "m"}, {EntityID: "p3", Message: "m"}}})
+	x.direct(at(2), entity("p3"))
+	ids := map[string]int64{}
+	for f, err := range s.Failures(ctx, store.FailureFilter{Resolved: true}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids[f.EntityID] = f.ID
+	}
+	if n, err := s.HastenFailures(ctx, []int64{ids["p2"], ids["p3"], 4711}, at(5)); n != 1 || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+	if n, err := s.HastenFailures(ctx, nil, at(5)); n != 0 || err != nil {
+		t.Errorf("none: %d, %v", n, err)
+	}
+	wantRows(t, db, "SELECT entity_id FROM failures WHERE next_retry_at = '"+text(at(5))+"'", []string{"p2"})
+	if refs, err := s.DueRetries(ctx, at(5), 10); err != nil || len(refs) != 1 || refs[0] != acme {
+		t.Errorf("due: %v, %v", refs, err)
+	}
+}
+
 func testFailureFilters(t *testing.T, db Database) {
 	s := open(t, db)
 	ctx := testContext(t)

@@ -159,7 +159,7 @@ func testOpenRun(t *testing.T, db Database) {
 	wantRows(t, db, query, []string{"r1", "manual", text(at(0)), "NULL", "NULL"})
 	x.commit(store.Commit{Stamp: at(1), After: func(store.Result) store.RunUpdate {
 		return store.RunUpdate{State: []byte("state"), Active: 1500 * time.Millisecond, Figures: ads.Figures{
-			Listed: 1, Synced: 2, Unchanged: 3, Failed: 4, Removed: 5, Pages: 6, Requests: 7, Throttled: 8, Retries: 9, Waited: 10_123_456 * time.Microsecond,
+			Listed: 1, Synced: 2, Unchanged: 3, Failed: 4, Removed: 5, Pages: 6, Requests: 7, Throttled: 8, Retries: 9, Waited: 10_123_456 * time.Microsecond, Told: 4_000_001 * time.Microsecond, Writing: 7_000_002 * time.Microsecond,
 		}}
 	}})
 	x.release() // as after a crash: the run is not finished
@@ -174,7 +174,7 @@ func testOpenRun(t *testing.T, db Database) {
 	x = resumed(newRun("r2", at(60)), true)
 	wantRun := store.Run{
 		ID: "r1", StartedAt: at(0), Resumed: true, State: []byte("state"), CommitSeq: 1, Active: 1500 * time.Millisecond, Figures: ads.Figures{
-			Listed: 1, Synced: 2, Unchanged: 3, Failed: 4, Removed: 5, Pages: 6, Requests: 7, Throttled: 8, Retries: 9, Waited: 10_123_456 * time.Microsecond,
+			Listed: 1, Synced: 2, Unchanged: 3, Failed: 4, Removed: 5, Pages: 6, Requests: 7, Throttled: 8, Retries: 9, Waited: 10_123_456 * time.Microsecond, Told: 4_000_001 * time.Microsecond, Writing: 7_000_002 * time.Microsecond,
 		},
 	}
 	if fmt.Sprintf("%+v", x.run) != fmt.Sprintf("%+v", wantRun) {
@@ -318,7 +318,7 @@ func testStatusAndRuns(t *testing.T, db Database) {
 	x := begin(t, s, a1, newRun("a/p 2", at(10)))
 	x.direct(at(11), entities("c1", "c2")...)
 	x.sweep(store.Sweep{Direct: true, PassStart: at(10), Stamp: at(12), MaxShare: 1})
-	if err := s.FinishRun(ctx, x.lease, store.FinishRun{RunID: "a/p 2", Outcome: ads.Failed, Error: "platform down", Now: at(13), Update: store.RunUpdate{Figures: ads.Figures{Synced: 2}, Active: 3 * time.Second}}); err != nil {
+	if err := s.FinishRun(ctx, x.lease, store.FinishRun{RunID: "a/p 2", Outcome: ads.Failed, Error: "platform down", Now: at(13), Update: store.RunUpdate{Figures: ads.Figures{Synced: 2, Waited: time.Second, Told: 400 * time.Millisecond, Writing: 30 * time.Microsecond}, Active: 3 * time.Second}}); err != nil {
 		t.Fatal(err)
 	}
 	x.release()
@@ -340,7 +340,8 @@ func testStatusAndRuns(t *testing.T, db Database) {
 	}
 	got := st[0]
 	wantLast := store.RunRecord{
-		Ref: a1, ID: "a/p 2", Trigger: "manual", StartedAt: at(10), FinishedAt: at(13), Outcome: ads.Failed, Figures: ads.Figures{Synced: 2}, Error: "platform down", Active: 3 * time.Second,
+		Ref: a1, ID: "a/p 2", Trigger: "manual", StartedAt: at(10), FinishedAt: at(13), Outcome: ads.Failed, Error: "platform down", Active: 3 * time.Second, Split: true,
+		Figures: ads.Figures{Synced: 2, Waited: time.Second, Told: 400 * time.Millisecond, Writing: 30 * time.Microsecond},
 	}
 	if got.Last == nil || *got.Last != wantLast || !got.LastComplete.Equal(at(4)) || got.Running || got.Campaigns != 2 || got.OpenFailures != 0 {
 		t.Errorf("%+v, last %+v", got, got.Last)

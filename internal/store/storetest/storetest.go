@@ -78,6 +78,8 @@ var suite = []struct {
 	{"FailureFilters", testFailureFilters},
 	{"DueRetries", testDueRetries},
 	{"Campaigns", testCampaigns},
+	{"CampaignsSorted", testCampaignsSorted},
+	{"HastenFailures", testHastenFailures},
 	{"Metrics", testMetrics},
 	{"Faults", testFaults},
 	{"Parents", testParents},

@@ -68,6 +68,9 @@ func Upgrade(t *testing.T, db Database, older func(t testing.TB)) {
 	if last, err := s.LastStart(ctx, acme); err != nil || !last.Equal(at(0)) {
 		t.Errorf("%v, %v", last, err)
 	}
+	if runs, err := s.Runs(ctx, acme, 1); err != nil || len(runs) != 1 || runs[0].ID != "old" || runs[0].Split {
+		t.Errorf("a run of an older version: %+v, %v", runs, err)
+	}
 	x := begin(t, s, acme, newRun("new", at(60)))
 	if x.run.ID != "old" || !x.run.Resumed || x.run.Pending != 1 || x.run.CommitSeq != 4 || x.lease.Fence != 8 || x.run.Figures.Listed != 2 {
 		t.Errorf("%+v, %+v", x.run, x.lease)
