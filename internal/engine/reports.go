@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"time"
+	_ "time/tzdata" // the days of accounts are those of their own zones, on machines without a zone database too
 
 	"adsync/internal/ads"
 	"adsync/internal/observe"

@@ -85,7 +85,9 @@ func TestConformance(t *testing.T) {
 	}
 	const useCase = `{"998877665544":[{"type":"ads_insights","call_count":100,"total_cputime":40,"total_time":38,"estimated_time_to_regain_access":12,"ads_api_access_tier":"standard_access"},{"type":"ads_management","call_count":4,"estimated_time_to_regain_access":50}]}`
 	platformtest.Run(t, platformtest.Subject{
-		Start: func(t testing.TB, faults ...string) platformtest.Site { return site(t, nil, meta.Options{PageRows: 3, ReportRows: 40}, faults...) },
+		Start: func(t testing.TB, faults ...string) platformtest.Site {
+			return site(t, nil, meta.Options{PageRows: 3, ReportRows: 40}, faults...)
+		},
 		Passing: []string{
 			"throttle:times=1", "throttle:code=4,wait=5m,times=1", "throttle:code=80000,endpoint=insights,on=1,times=1", "throttle:code=613,times=1,status=200", "usage-header:percent=97,endpoint=insights",
 			"transient:times=2", "transient:code=1,subcode=99,times=1", "reduce:above=10", "text-200:times=1", "error-200:times=1", "cursor-expired", "duplicate", "empty-page",

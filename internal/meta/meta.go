@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"adsync/internal/ads"
 	"adsync/internal/platform"
@@ -98,7 +99,7 @@ func New(o Options) (*Platform, error) {
 		},
 		Reports: platform.Reports{
 			History: History, Restated: o.Restated, Tolerance: 0.005,
-			Reread: []platform.Reread{{Age: 3}, {Age: 8, Every: day}, {Age: o.Restated, Every: 7 * day}},
+			Reread: []platform.Reread{{Age: 3}, {Age: 8, Every: 20 * time.Hour}, {Age: o.Restated, Every: 7*day - 4*time.Hour}},
 		},
 	}
 	for _, l := range levels {

@@ -27,7 +27,7 @@ func (c *Console) logEvent(e observe.Event, t *tracker) {
 // levelOf is the level of a kind of event; false for those that only the display needs.
 func levelOf(d observe.Data) (slog.Level, bool) {
 	switch d := d.(type) {
-	case observe.RunStarted, observe.PageListed, observe.WaitStarted, observe.Retry:
+	case observe.RunStarted, observe.PageListed, observe.SliceRead, observe.WaitStarted, observe.Retry:
 		return slog.LevelInfo, true
 	case observe.WaitEnded, observe.Attempt, observe.TokenRenewed, observe.Progress:
 		return slog.LevelDebug, true
@@ -88,6 +88,16 @@ func (c *Console) words(e observe.Event, t *tracker) (string, []slog.Attr) {
 		if d.Pass > 1 {
 			msg += fmt.Sprintf(" (pass %d)", d.Pass)
 			attrs = append(attrs, slog.Int("pass", d.Pass))
+		}
+		return msg, attrs
+	case observe.SliceRead:
+		msg := fmt.Sprintf("%s of account %s, %s to %s: %d rows in %s", d.Stream, ads.Printable(d.Account, 80), d.From, d.To, d.Rows, span(d.Took))
+		attrs := []slog.Attr{
+			slog.String("account", ads.Printable(d.Account, 80)), slog.String("stream", d.Stream), slog.String("from", d.From), slog.String("to", d.To), slog.Int64("rows", d.Rows),
+		}
+		if d.Partial > 0 {
+			msg += fmt.Sprintf("; %d days do not add up", d.Partial)
+			attrs = append(attrs, slog.Int("days_that_differ", d.Partial))
 		}
 		return msg, attrs
 	case observe.Progress:
