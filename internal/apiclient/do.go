@@ -1,6 +1,7 @@
 package apiclient
 
 import (
+	"cmp"
 	"container/list"
 	"context"
 	"errors"
@@ -455,12 +456,13 @@ func (c *Client) obey(ctx context.Context, l *logical, wait time.Duration, e *ad
 	told := wait
 	wait = min(wait, quota.MaxBlock)
 	until := time.Now().Add(wait)
+	whose := cmp.Or(e.Bucket, c.c.Ref.ClientID)
 	if l.token {
 		c.auth.stays(until, e)
 	}
 	if wait > c.c.MaxWait {
 		return &ads.Error{
-			Class: ads.ClassDeferred, Code: "told", Endpoint: l.r.Endpoint, Until: until.UTC(), Told: told, Bucket: c.c.Ref.ClientID,
+			Class: ads.ClassDeferred, Code: "told", Endpoint: l.r.Endpoint, Until: until.UTC(), Told: told, Bucket: whose,
 			Message: fmt.Sprintf("deferred until %s: the platform asked to wait (%s)", until.UTC().Format("2006-01-02 15:04:05 UTC"), e.Message),
 			Hint:    "run again then: it goes on where it stopped", Err: e,
 		}
@@ -468,7 +470,7 @@ func (c *Client) obey(ctx context.Context, l *logical, wait time.Duration, e *ad
 	c.emit(observe.Retry{Endpoint: l.r.Endpoint, Try: l.try, Class: e.Class, Code: e.Code, Message: e.Message, Delay: wait, Request: l.number})
 	w := c.waits.begin()
 	defer w.end()
-	w.tell(observe.WaitStarted{Reason: observe.WaitServer, Bucket: c.c.Ref.ClientID, Until: until, Told: told})
+	w.tell(observe.WaitStarted{Reason: observe.WaitServer, Bucket: whose, Until: until, Told: told})
 	return sleep(ctx, wait)
 }
 

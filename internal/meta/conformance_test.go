@@ -18,10 +18,16 @@ import (
 
 var simLevels = map[string]string{ads.LevelAccount: "account", ads.LevelCampaign: "campaign", ads.LevelAdGroup: "adset", ads.LevelAd: "ad"}
 
-func site(t testing.TB, world func(*sim.Config), options meta.Options, faults ...string) platformtest.Site {
+func site(t testing.TB, options meta.Options, faults ...string) platformtest.Site {
+	t.Helper()
+	where, _ := siteOf(t, func(c *sim.Config) { c.Faults = faults }, options)
+	return where
+}
+
+func siteOf(t testing.TB, world func(*sim.Config), options meta.Options) (platformtest.Site, *sim.Server) {
 	t.Helper()
 	cfg := sim.Default()
-	cfg.Accounts, cfg.Campaigns, cfg.Days, cfg.Faults, cfg.Tokens = 2, 5, 20, faults, []string{"EAAtestSystemUserToken"}
+	cfg.Accounts, cfg.Campaigns, cfg.Days, cfg.Tokens = 2, 5, 20, []string{"EAAtestSystemUserToken"}
 	cfg.JobTime = 20 * time.Second
 	if world != nil {
 		world(&cfg)
@@ -66,7 +72,7 @@ func site(t testing.TB, world func(*sim.Config), options meta.Options, faults ..
 		Played:    func(fault string) int64 { name, _, _ := strings.Cut(fault, ":"); return s.Stats().FaultsPlayed[name] },
 		Misplaced: func() map[string]int64 { return s.Stats().Misplaced },
 		Token:     func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/oauth/access_token") },
-	}
+	}, s
 }
 
 func TestConformance(t *testing.T) {
@@ -86,7 +92,7 @@ func TestConformance(t *testing.T) {
 	const useCase = `{"998877665544":[{"type":"ads_insights","call_count":100,"total_cputime":40,"total_time":38,"estimated_time_to_regain_access":12,"ads_api_access_tier":"standard_access"},{"type":"ads_management","call_count":4,"estimated_time_to_regain_access":50}]}`
 	platformtest.Run(t, platformtest.Subject{
 		Start: func(t testing.TB, faults ...string) platformtest.Site {
-			return site(t, nil, meta.Options{PageRows: 3, ReportRows: 40}, faults...)
+			return site(t, meta.Options{PageRows: 3, ReportRows: 40}, faults...)
 		},
 		Passing: []string{
 			"throttle:times=1", "throttle:code=4,wait=5m,times=1", "throttle:code=80000,endpoint=insights,on=1,times=1", "throttle:code=613,times=1,status=200", "usage-header:percent=97,endpoint=insights",

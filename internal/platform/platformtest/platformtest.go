@@ -133,6 +133,8 @@ type bed struct {
 	since  ads.Date
 	path   string // of the database
 
+	maxWait time.Duration
+
 	requests atomic.Int64 // that were for data
 	between  atomic.Pointer[func(http.ResponseWriter, *http.Request) bool]
 
@@ -185,7 +187,7 @@ func (b *bed) run(st store.Store) engine.Summary {
 	b.Helper()
 	p := b.Platform()
 	api, err := apiclient.New(apiclient.Config{
-		Platform: p, Ref: b.ref, BaseURL: Base, Email: b.Email, Password: b.Password, Credentials: b.Credentials, CredentialSource: "a test", Shared: b.shared, MaxElapsed: 2 * time.Minute, Observer: observe.Func(b.see),
+		Platform: p, Ref: b.ref, BaseURL: Base, Email: b.Email, Password: b.Password, Credentials: b.Credentials, CredentialSource: "a test", Shared: b.shared, MaxElapsed: 2 * time.Minute, MaxWait: b.maxWait, Observer: observe.Func(b.see),
 	})
 	if err != nil {
 		b.Fatal(err)

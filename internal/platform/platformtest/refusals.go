@@ -143,8 +143,12 @@ type echo struct {
 }
 
 var echoes = []echo{
-	{"400 in words", 400, func(w io.Writer, sent string) { quote(w, `{"error":{"message":%s,"code":100,"status":"INVALID_ARGUMENT"}}`, sent) }},
-	{"403 in words", 403, func(w io.Writer, sent string) { quote(w, `{"error":{"message":%s,"code":200,"status":"PERMISSION_DENIED"}}`, sent) }},
+	{"400 in words", 400, func(w io.Writer, sent string) {
+		quote(w, `{"error":{"message":%s,"code":100,"status":"INVALID_ARGUMENT"}}`, sent)
+	}},
+	{"403 in words", 403, func(w io.Writer, sent string) {
+		quote(w, `{"error":{"message":%s,"code":200,"status":"PERMISSION_DENIED"}}`, sent)
+	}},
 	{"500 as text", 500, func(w io.Writer, sent string) { _, _ = io.WriteString(w, sent) }},
 	{"200 as text", 200, func(w io.Writer, sent string) { _, _ = io.WriteString(w, sent) }},
 	{"401 in words", 401, func(w io.Writer, sent string) { quote(w, `{"error":%s,"message":%[1]s}`, sent) }},
