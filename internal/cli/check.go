@@ -61,6 +61,7 @@ func (c *checkCmd) Run(a *app) error {
 		Check: "configuration", Subject: cfg.Source, OK: true,
 		Message: plural(int64(len(conns)), "connection") + warned(len(cfg.Warnings)),
 	})
+	found = append(found, checkVersions(conns, time.Now())...)
 	if !c.Offline {
 		database := a.checkDatabase(cfg.Database, c.Migrate)
 		var m *tokens.Manager
@@ -80,6 +81,27 @@ func (c *checkCmd) Run(a *app) error {
 		found = append(found, a.checkLogins(conns, m)...)
 	}
 	return a.checked(found)
+}
+
+// checkVersions says which versions of APIs are switched off soon, or have been.
+func checkVersions(conns []config.Connection, now time.Time) (out []finding) {
+	seen := map[string]bool{}
+	for _, c := range conns {
+		name := c.Network.APIVersion
+		if name == "" || seen[c.Platform+" "+name] {
+			continue
+		}
+		seen[c.Platform+" "+name] = true
+		versions := connect.Versions(c.Platform)
+		why := platform.VersionNamed(versions, name).Ending(now)
+		if why == "" {
+			continue
+		}
+		f := bad("version", c.Platform+" "+name, report.Config, why, "yours", "set api_version: "+versions[0].Name+", or update adsync")
+		f.OK = platform.VersionNamed(versions, name).Sunset.Sub(ads.DateOf(now.UTC())) > 0
+		out = append(out, f)
+	}
+	return out
 }
 
 func warned(n int) string {
@@ -178,7 +200,7 @@ func (a *app) checkLogin(c config.Connection, shared, kept *apiclient.Shared, ke
 	ctx, cancel := context.WithTimeout(a.ctx, loginWithin)
 	defer cancel()
 	c.Timeout, c.MaxElapsed, c.Quota = min(c.Timeout, loginAttempt), min(c.MaxElapsed, loginWithin-loginAttempt), nil
-	tried := true
+	tried, reads := true, ""
 	err := func() (err error) {
 		defer func() {
 			if v := recover(); v != nil {
@@ -189,8 +211,11 @@ func (a *app) checkLogin(c config.Connection, shared, kept *apiclient.Shared, ke
 		if err != nil {
 			return err
 		}
-		if _, renews := p.(platform.Refresher); renews {
-			if tried = keeps; !tried {
+		if r, renews := p.(platform.Refresher); renews {
+			again := r.RefreshRequest(platform.Token{
+				Value: c.Credentials.Get(platform.CredentialAccessToken).Reveal(), Refresh: c.Credentials.Get(platform.CredentialRefreshToken).Reveal(),
+			})
+			if tried = keeps || again.Method == "" || again.Repeatable; !tried {
 				return nil
 			}
 			shared = kept
@@ -199,14 +224,28 @@ func (a *app) checkLogin(c config.Connection, shared, kept *apiclient.Shared, ke
 		if err != nil {
 			return err
 		}
-		return api.Login(ctx)
+		if err := api.Login(ctx); err != nil || !p.Spec().Accounts {
+			return err
+		}
+		// Logging in alone proves little where a token is given: what it can read does.
+		n := 0
+		for _, err := range p.Accounts(ctx, api) {
+			if n++; err != nil {
+				return err
+			}
+		}
+		reads = fmt.Sprintf(": %d ad accounts", n)
+		if n == 0 {
+			return &ads.Error{Class: ads.ClassDenied, Code: "no_accounts", Message: "the credentials can read no ad account that is wanted", Hint: "check accounts.include and accounts.exclude, and the rights that the credentials have"}
+		}
+		return nil
 	}()
 	subject := c.Ref.String()
 	switch {
 	case err == nil && !tried:
 		return finding{Check: "login", Subject: subject, OK: true, Message: "not tried: a renewal may use up the configured token, and without token_key the next one would be lost"}
 	case err == nil:
-		return finding{Check: "login", Subject: subject, OK: true, Message: "logged in to " + c.URL}
+		return finding{Check: "login", Subject: subject, OK: true, Message: "logged in to " + c.URL + reads}
 	case a.ctx.Err() != nil:
 		err = context.Cause(a.ctx)
 	}

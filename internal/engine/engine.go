@@ -128,6 +128,16 @@ func Run(ctx context.Context, o Options) Summary {
 	r := &run{o: o, spec: o.Platform.Spec(), begin: begin}
 	r.writing.waited = func() time.Duration { return o.API.Stats().Waited }
 	sum := Summary{Ref: o.Ref, Platform: r.spec.Name}
+	if v := r.spec.Version; v.Name != "" {
+		ends := observe.VersionEnds{Version: v.Name}
+		if !v.Sunset.IsZero() {
+			ends.At = v.Sunset.Time()
+		}
+		r.emit(ends)
+		if why := v.Ending(begin); why != "" {
+			r.note(observe.Note{Level: observe.Warn, Code: "version_ends", Message: why, Hint: "set api_version to one that lasts: adsync platforms lists them"})
+		}
+	}
 	r.setPhase("opening the run")
 	err := guard(r.note, func() error { return r.whole(ctx) })
 	if r.id == "" { // no run was opened

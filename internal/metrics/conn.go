@@ -36,8 +36,9 @@ type conn struct {
 	quota    observe.QuotaState
 	quotaAt  time.Time
 
-	tokenEnd time.Time // when it can no longer get a token by itself; zero: not known
-	tokenAt  time.Time // when that was told here
+	versionEnd time.Time // when the API's version is switched off; zero: not known
+	tokenEnd   time.Time // when it can no longer get a token by itself; zero: not known
+	tokenAt    time.Time // when that was told here
 
 	stored Standing // as the database last had it
 	readAt time.Time
@@ -115,6 +116,8 @@ func (c *conn) observe(e *observe.Event) {
 		c.quota, c.quotaAt = d, e.At
 	case observe.TokenEnds:
 		c.tokenEnd, c.tokenAt = d.At, e.At
+	case observe.VersionEnds:
+		c.versionEnd = d.At
 	}
 }
 
@@ -235,6 +238,9 @@ func (c *conn) show(s state, now time.Time, emit func(f *family, v float64, labe
 	}
 	if end := c.tokenEnds(); !end.IsZero() {
 		emit(tokenExpires, stamp(end))
+	}
+	if !c.versionEnd.IsZero() {
+		emit(versionSunset, stamp(c.versionEnd))
 	}
 	if !c.readAt.IsZero() {
 		emit(campaigns, float64(c.stored.Campaigns))

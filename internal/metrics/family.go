@@ -114,6 +114,11 @@ var (
 		help: "When the connection can no longer get a token by itself, so that somebody has to authorise adsync again. Absent where no such end is known.",
 		use:  "alert a week ahead; the log warns 7, 3 and 1 days before",
 	}.made()
+	versionSunset = family{
+		name: "adsync_api_version_sunset_timestamp_seconds", kind: gauge, per: true, merge: least, unit: "seconds since 1970",
+		help: "When the version of the platform's API that the connection asks for is switched off. Absent where no such day is known.",
+		use:  "alert sixty days ahead; `adsync check` and each run's log warn too",
+	}.made()
 	openFailures = family{
 		name: "adsync_open_failures", kind: gauge, per: true, merge: sum, unit: "records",
 		help: "Records that failed for good and have not succeeded since, as the database has them.",
@@ -311,7 +316,7 @@ var families = []struct {
 		"State of a connection",
 		"Every process shows these for every connection of the configuration: what it works on itself as it happens, the rest as the database has it (read at most every 15 seconds). " +
 			"`max by (client, connection) (…)` is the truth, however many processes are scraped.",
-		[]*family{lastSuccess, freshness, dataAge, scheduleInterval, seenSince, running, parkedUntil, campaigns, openFailures, tokenExpires},
+		[]*family{lastSuccess, freshness, dataAge, scheduleInterval, seenSince, running, parkedUntil, campaigns, openFailures, tokenExpires, versionSunset},
 	},
 	{
 		"Work on a connection",

@@ -34,6 +34,7 @@ func everything(t testing.TB) *bench {
 	b.on(observe.Retry{Class: ads.ClassTransient})
 	b.on(observe.TokenRenewed{Reason: "first"})
 	b.on(observe.TokenEnds{At: b.now().Add(time.Hour)})
+	b.on(observe.VersionEnds{Version: "v1", At: b.now().Add(time.Hour)})
 	b.on(observe.WaitStarted{Reason: observe.WaitQuota})
 	b.on(observe.QuotaState{Bucket: "acme", Used: 1, Limit: 10, Window: time.Minute})
 	b.on(observe.RecordFailed{Class: ads.ClassBadRecord})

@@ -8,6 +8,18 @@ import (
 	"adsync/internal/observe"
 )
 
+func TestVersionSunset(t *testing.T) {
+	b := newBench(t, Options{})
+	b.Configure([]Connection{{Ref: acme, Platform: "adplatform"}})
+	name := per("adsync_api_version_sunset_timestamp_seconds")
+	soon := b.now().Add(48 * time.Hour)
+	b.want(map[string]float64{name: -1})
+	b.on(observe.VersionEnds{Version: "v1", At: soon})
+	b.want(map[string]float64{name: float64(soon.Unix())})
+	b.on(observe.VersionEnds{Version: "v2"})
+	b.want(map[string]float64{name: -1})
+}
+
 func TestTokenExpires(t *testing.T) {
 	b := newBench(t, Options{})
 	b.Configure([]Connection{{Ref: acme, Platform: "adplatform"}})

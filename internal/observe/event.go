@@ -135,6 +135,13 @@ type TokenEnds struct {
 	Why  string // in words
 }
 
+// VersionEnds says when the version of the platform's API that the connection asks for is switched off. It is told at the beginning of each run; a zero At
+// says that no such day is known.
+type VersionEnds struct {
+	Version string
+	At      time.Time // midnight UTC of the first day without it
+}
+
 // Circuit says that the host stopped (Open) or started to answer again.
 type Circuit struct {
 	Open    bool
@@ -217,6 +224,7 @@ func (Retry) event()        {}
 func (RequestEnded) event() {}
 func (TokenRenewed) event() {}
 func (TokenEnds) event()    {}
+func (VersionEnds) event()  {}
 func (Circuit) event()      {}
 func (QuotaState) event()   {}
 func (RecordFailed) event() {}

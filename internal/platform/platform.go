@@ -73,6 +73,23 @@ type Version struct {
 	Sunset   ads.Date // the day from which it no longer works; zero: not known yet
 }
 
+// VersionWarning is how many days before its end a version is warned about.
+const VersionWarning = 60
+
+// Ending says, of a version that is switched off soon or has been, what there is to say; nothing of others.
+func (v Version) Ending(now time.Time) string {
+	if v.Sunset.IsZero() {
+		return ""
+	}
+	switch days := v.Sunset.Sub(ads.DateOf(now.UTC())); {
+	case days <= 0:
+		return fmt.Sprintf("version %s of the platform's API was switched off on %s", v.Name, v.Sunset)
+	case days <= VersionWarning:
+		return fmt.Sprintf("version %s of the platform's API is switched off on %s, in %d days", v.Name, v.Sunset, days)
+	}
+	return ""
+}
+
 // VersionNamed finds a version; one that is not in the list is known by its name alone.
 func VersionNamed(list []Version, name string) Version {
 	for _, v := range list {
