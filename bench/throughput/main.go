@@ -3,6 +3,8 @@
 //
 //	go run ./bench/throughput -n 1000000 -db sqlite,postgres
 //
+//	go run ./bench/throughput -observed -n 200000
+//
 // The limits: for SQLite a bare bulk upsert of the same rows by the same driver; for PostgreSQL psql doing COPY into a temporary table and one upsert of
 // the same rows. Neither fetches nor decodes anything.
 package main
@@ -37,8 +39,13 @@ func main() {
 	dbs := flag.String("db", "sqlite,postgres", "databases, comma-separated")
 	page := flag.Int("page", 500, "page size")
 	keep := flag.Bool("keep", false, "keep the working directory")
+	observed := flag.Bool("observed", false, "instead: what logs, metrics and live state cost, in pairs of runs with and without them")
+	pairs := flag.Int("pairs", 9, "pairs of runs with -observed")
 	flag.Parse()
-	if err := run(*n, *page, strings.Split(*dbs, ","), *keep); err != nil {
+	if !*observed {
+		*pairs = 0
+	}
+	if err := run(*n, *page, strings.Split(*dbs, ","), *keep, max(*pairs, 0)); err != nil {
 		fmt.Fprintln(os.Stderr, "throughput:", err)
 		os.Exit(1)
 	}
@@ -53,7 +60,7 @@ type bench struct {
 	peakKiB int64
 }
 
-func run(n, page int, dbs []string, keep bool) error {
+func run(n, page int, dbs []string, keep bool, pairs int) error {
 	dir, err := os.MkdirTemp("", "adsync-bench-")
 	if err != nil {
 		return err
@@ -68,6 +75,9 @@ func run(n, page int, dbs []string, keep bool) error {
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
 		return fmt.Errorf("build: %w", err)
+	}
+	if pairs > 0 {
+		return b.observed(pairs)
 	}
 	stop, err := b.simulate()
 	if err != nil {
@@ -101,29 +111,35 @@ func run(n, page int, dbs []string, keep bool) error {
 func rate(n int, d time.Duration) string { return strconv.Itoa(int(float64(n) / d.Seconds())) }
 
 func (b *bench) simulate() (stop func(), err error) {
+	b.url, stop, err = b.platform(b.n)
+	return stop, err
+}
+
+// platform starts a simulator of n campaigns.
+func (b *bench) platform(n int) (url string, stop func(), err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	addr := l.Addr().String()
 	l.Close()
-	b.url = "http://" + addr
-	cmd := exec.Command(b.program, "simulate", "--listen", addr, "--campaigns", strconv.Itoa(b.n), "--max-page-size", strconv.Itoa(b.page),
-		"--quota", "none", "--fail-rate", "0", "--silence-rate", "0", "--static", "--quiet")
+	url = "http://" + addr
+	cmd := exec.Command(b.program, "simulate", "--listen", addr, "--campaigns", strconv.Itoa(n), "--max-page-size", strconv.Itoa(b.page),
+		"--quota", "none", "--fail-rate", "0", "--silence-rate", "0", "--static", "--sync-latency", "0s", "--quiet")
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	stop = func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }
 	for range 100 {
-		if r, err := http.Get(b.url + "/health"); err == nil {
+		if r, err := http.Get(url + "/health"); err == nil {
 			r.Body.Close()
-			return stop, nil
+			return url, stop, nil
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
 	stop()
-	return nil, errors.New("the simulator did not start")
+	return "", nil, errors.New("the simulator did not start")
 }
 
 // download reads the whole listing with one connection, and keeps the rows for the limits.
@@ -374,8 +390,10 @@ func (b *bench) csv(file, stamp string) error {
 	}
 	w := csv.NewWriter(f)
 	for _, r := range b.rows {
-		rec := []string{"default", "adplatform", "default", r[0].(string), "adplatform", r[1].(string), r[2].(string), r[2].(string), "", fmt.Sprint(r[3]), "", "",
-			fmt.Sprint(r[4]), fmt.Sprint(r[5]), r[6].(string), r[7].(string), "", stamp, stamp, stamp, "", r[8].(string)}
+		rec := []string{
+			"default", "adplatform", "default", r[0].(string), "adplatform", r[1].(string), r[2].(string), r[2].(string), "", fmt.Sprint(r[3]), "", "",
+			fmt.Sprint(r[4]), fmt.Sprint(r[5]), r[6].(string), r[7].(string), "", stamp, stamp, stamp, "", r[8].(string),
+		}
 		if err := w.Write(rec); err != nil {
 			return err
 		}
