@@ -138,7 +138,7 @@ func (b *Bucket) Limited() bool {
 }
 
 // Take waits for a slot. OnWait is told of each wait that begins or changes while it lasts; it must not block and must not call the bucket. An
-// error of the ledger is given as it is.
+// error of the ledger is given as it is; one that does not answer in time gives an ads.Error of ClassDeferred.
 func (b *Bucket) Take(ctx context.Context, a Ask) (*Slot, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)

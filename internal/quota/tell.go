@@ -60,6 +60,19 @@ func (b *Bucket) tell() {
 	})
 }
 
+// slowPause is how long work is put off when the ledger did not answer in time.
+const slowPause = 10 * time.Second
+
+// late is the error of a ledger that did not answer in time: no fault of who waits for a slot, whose work goes on from its place in a moment.
+func (b *Bucket) late() error {
+	until := time.Now().Add(slowPause).UTC()
+	return &ads.Error{
+		Class: ads.ClassDeferred, Code: "ledger", Until: until, Bucket: b.label,
+		Message: fmt.Sprintf("deferred until %s: the database did not say within %s whether the quota of %s has room", until.Format("2006-01-02 15:04:05 UTC"), shortDuration(ledgerTimeout), b.label),
+		Hint:    "the database is down or overloaded; adsync goes on by itself",
+	}
+}
+
 // fail gives the ledger's error to all who wait. A ledger that did not answer in time is left alone for a moment: who asks then need not wait as long
 // to hear the same. b.mu is held.
 func (b *Bucket) fail(err error, took time.Duration) {

@@ -2,7 +2,6 @@ package quota
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 )
@@ -48,7 +47,7 @@ func (b *Bucket) update(fn func(s *state, now int64) (changed bool)) error {
 	case b.turn <- struct{}{}:
 		defer func() { <-b.turn }()
 	case <-ctx.Done():
-		return fmt.Errorf("the quota ledger did not answer within %s: %w", ledgerTimeout, ctx.Err())
+		return b.late()
 	}
 	b.mu.Lock()
 	moves, backs, limits, stamps := b.moves, b.backs, b.limits, b.stamps
@@ -100,6 +99,9 @@ func (b *Bucket) update(fn func(s *state, now int64) (changed bool)) error {
 			moves, backs = slices.DeleteFunc(moves, func(m move) bool { return m.to <= m.from }), nil
 		}
 		b.moves, b.backs = append(moves, b.moves...), append(backs, b.backs...)
+		if ctx.Err() != nil {
+			return b.late()
+		}
 		return err
 	}
 	now := time.Now()
