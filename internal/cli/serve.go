@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -37,6 +38,10 @@ type serveCmd struct {
 	NoWeb   bool   `name:"no-web" help:"Serve nothing over HTTP."`
 	Migrate bool   `name:"migrate" help:"Bring a PostgreSQL database's schema up to date first."`
 }
+
+// garbage is how much may lie about, in percent of what is in use, where GOGC does not say: half of what is usual. Most of what is in use are stacks
+// of calls that wait for a quota, which make no garbage; it costs 3 % of the processor time and saves a sixth of the memory.
+const garbage = 50
 
 // Waits of a service.
 var (
@@ -74,6 +79,9 @@ func (c *serveCmd) Run(a *app) error {
 
 // serve works until it is told to stop, which is its error then. listener may be nil.
 func (c *serveCmd) serve(a *app, cfg *config.Config, listener net.Listener) error {
+	if a.env("GOGC") == "" {
+		defer debug.SetGCPercent(debug.SetGCPercent(garbage))
+	}
 	st, err := a.ready(cfg.Database, c.Migrate)
 	if err != nil {
 		return err
