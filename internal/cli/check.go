@@ -182,7 +182,7 @@ func (a *app) checkLogin(c config.Connection, shared, kept *apiclient.Shared, ke
 	err := func() (err error) {
 		defer func() {
 			if v := recover(); v != nil {
-				err = internalError(a.log(), "logging in to "+c.Ref.String())
+				err = report.Caught(a.log(), "logging in to "+c.Ref.String())
 			}
 		}()
 		p, err := connect.Platform(c)

@@ -6,12 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/google/uuid"
 
 	"adsync/internal/ads"
 	"adsync/internal/config"
@@ -106,24 +103,6 @@ func (a *app) problem(level slog.Level, p config.Problem) {
 	cure := p.Cure
 	p.Cure, p.Warning = "", false
 	a.log().Log(a.ctx, level, p.String(), "cure", cure)
-}
-
-// internalError makes the error of a panic that was recovered, and logs where it came from. Values of the data are in neither.
-func internalError(log *slog.Logger, doing string) error {
-	e := &engine.InternalError{ID: uuid.NewString()[:8]}
-	pcs := make([]uintptr, 32)
-	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs)])
-	for len(e.Trace) < 12 {
-		f, more := frames.Next()
-		if f.Function != "" && !strings.HasPrefix(f.Function, "runtime.") {
-			e.Trace = append(e.Trace, fmt.Sprintf("%s (%s:%d)", f.Function, f.File[strings.LastIndexByte(f.File, '/')+1:], f.Line))
-		}
-		if !more {
-			break
-		}
-	}
-	log.Error(fmt.Sprintf("internal error %s while %s: %s", e.ID, doing, strings.Join(e.Trace, " < ")))
-	return e
 }
 
 // ending is the failure that the ends of several runs make together; nil when all are complete.

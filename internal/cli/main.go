@@ -74,7 +74,7 @@ func (a *app) main(args []string) (code int) {
 			if e, ok := v.(exitNow); ok {
 				code = int(e)
 			} else {
-				code = a.end(internalError(a.log(), "running the command"))
+				code = a.end(report.Caught(a.log(), "running the command"))
 			}
 		}
 		a.release()

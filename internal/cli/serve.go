@@ -91,7 +91,7 @@ func (c *serveCmd) serve(a *app, cfg *config.Config, listener net.Listener) erro
 			a.log().Warn("the database could not be closed cleanly: " + err.Error())
 		}
 	}()
-	meter := metrics.New(metrics.Options{Version: buildVersion()})
+	meter := metrics.New(metrics.Options{Version: buildVersion(), Caught: func(doing string) error { return report.Caught(a.log(), doing) }})
 	st = meter.Store(st)
 	id := uuid.NewString()
 	jobs, err := a.openQueue(cfg.Database, id, c.Migrate)

@@ -200,7 +200,7 @@ func (a *app) ready(db config.Database, migrate bool) (store.Store, error) {
 func (a *app) runOne(st store.Store, maker *connect.Maker, c config.Connection, o syncOptions) (sum engine.Summary) {
 	defer func() {
 		if v := recover(); v != nil {
-			sum = engine.Summary{Ref: c.Ref, Platform: c.Platform, Outcome: ads.Failed, Phase: "starting", Err: internalError(a.log(), "syncing "+c.Ref.String())}
+			sum = engine.Summary{Ref: c.Ref, Platform: c.Platform, Outcome: ads.Failed, Phase: "starting", Err: report.Caught(a.log(), "syncing "+c.Ref.String())}
 		}
 	}()
 	if a.ctx.Err() != nil {

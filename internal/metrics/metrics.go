@@ -20,6 +20,8 @@ type Options struct {
 	// MaxConnections bounds the connections with series of their own; where there are more, all are summed up by platform. 0: DefaultMaxConnections.
 	MaxConnections int
 	Now            func() time.Time // nil: time.Now
+	// Caught makes the error of a source that panicked, with a trace in the log; it is called where the panic was recovered. nil: nothing is logged.
+	Caught func(doing string) error
 }
 
 // DefaultMaxConnections is how many connections have series of their own unless Options say otherwise: some 30 series each.

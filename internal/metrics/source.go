@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync"
 	"time"
@@ -116,7 +117,7 @@ func (m *Metrics) read(ctx context.Context, name string, fn func(context.Context
 	}
 	ctx, cancel := context.WithTimeout(ctx, readWithin)
 	defer cancel()
-	err := fn(ctx)
+	err := m.guarded(name, func() error { return fn(ctx) })
 	now := m.o.Now()
 	if err != nil {
 		m.readErrors.WithLabelValues(name).Inc()
@@ -128,6 +129,21 @@ func (m *Metrics) read(ctx context.Context, name string, fn func(context.Context
 		r.at = begin // what happened while it was read may be in it or not
 	}
 }
+
+// guarded makes a source's panic a failure like any other: the page goes on with what was said before.
+func (m *Metrics) guarded(name string, fn func() error) (err error) {
+	defer func() {
+		if recover() == nil {
+			return
+		}
+		if err = errCaught; m.o.Caught != nil {
+			err = m.o.Caught("reading what the metrics show of the " + name)
+		}
+	}()
+	return fn()
+}
+
+var errCaught = errors.New("internal error")
 
 // take lays what the database had at a time beside what events told.
 func (m *Metrics) take(all []Standing, at time.Time) {

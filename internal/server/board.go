@@ -2,7 +2,7 @@ package server
 
 import (
 	"context"
-	"errors"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -11,6 +11,7 @@ import (
 	"adsync/internal/ads"
 	"adsync/internal/live"
 	"adsync/internal/metrics"
+	"adsync/internal/report"
 	"adsync/internal/store"
 )
 
@@ -27,7 +28,7 @@ type board struct {
 
 // read gives the status of all connections, at most freshFor old. The slice is shared: nobody writes to it. A viewer who leaves does not
 // take the answer from the others.
-func (b *board) read(ctx context.Context, st store.Store) ([]store.ConnectionStatus, error) {
+func (b *board) read(ctx context.Context, st store.Store, log *slog.Logger) ([]store.ConnectionStatus, error) {
 	b.mu.Lock()
 	if !b.at.IsZero() && time.Since(b.at) < freshFor {
 		defer b.mu.Unlock()
@@ -38,7 +39,7 @@ func (b *board) read(ctx context.Context, st store.Store) ([]store.ConnectionSta
 		// A panic in there would end the process: nobody can catch what runs on its own.
 		defer func() {
 			if recover() != nil {
-				out, err = nil, errors.New("internal error while the database was read")
+				out, err = nil, report.Caught(log, "reading what the database knows")
 			}
 		}()
 		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), queryTimeout)
@@ -72,7 +73,7 @@ func (b *board) stale() {
 
 // all joins what the database knows with the configuration and the runs of this process.
 func (s *Server) all(ctx context.Context) ([]known, error) {
-	status, err := s.board.read(ctx, s.o.Store)
+	status, err := s.board.read(ctx, s.o.Store, s.o.Log)
 	if err != nil {
 		return nil, err
 	}

@@ -64,7 +64,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 func (s *Server) mark(r *http.Request) uint64 {
 	var h maphash.Hash
 	h.SetSeed(seed)
-	status, err := s.board.read(r.Context(), s.o.Store)
+	status, err := s.board.read(r.Context(), s.o.Store, s.o.Log)
 	if err != nil {
 		return 0
 	}

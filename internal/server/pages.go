@@ -42,7 +42,7 @@ func (s *Server) broken(w http.ResponseWriter, r *http.Request, err error) {
 		return // nobody reads it
 	}
 	x := explain(err)
-	s.show(w, r, http.StatusServiceUnavailable, "trouble", page{Title: "No answer", Body: trouble{"The database gave no answer.", x.Why, x.Next}})
+	s.show(w, r, codeOf(err), "trouble", page{Title: "No answer", Body: trouble{"The database gave no answer.", x.Why, x.Next}})
 }
 
 func (s *Server) missing(w http.ResponseWriter, r *http.Request, what string) {

@@ -69,7 +69,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST /api/v1/resume", s.resume)
 	s.pages(mux)
 	s.loginPages(mux)
-	return limitBody(http.NewCrossOriginProtection().Handler(s.access.guard(mux)))
+	return s.guarded(limitBody(http.NewCrossOriginProtection().Handler(s.access.guard(mux))))
 }
 
 // Serve answers on l until ctx ends.
@@ -132,7 +132,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	known, err := s.o.Store.Status(ctx)
 	if err != nil {
-		s.json(w, http.StatusServiceUnavailable, problem{err.Error()})
+		s.json(w, codeOf(err), problem{err.Error()})
 		return
 	}
 	s.json(w, http.StatusOK, report.NewStatus(s.o.Store.Describe(), known, s.o.Service.Refs(), time.Now()))

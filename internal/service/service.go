@@ -16,6 +16,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
 	"adsync/internal/ads"
 	"adsync/internal/config"
 	"adsync/internal/connect"
@@ -101,6 +103,7 @@ func New(o Options, conns []config.Connection) *Service {
 var (
 	errCutOff  = errors.New("this process lost touch with the database for too long; others go on with its connections")
 	errChanged = errors.New("the configuration of this connection has changed")
+	errBug     = errors.New("internal error in the service; the log says where")
 )
 
 // Run works until ctx ends, and then gives everything back. Its error is why it could not start.
@@ -169,14 +172,21 @@ func (s *Service) guarded(fn func()) {
 	defer func() {
 		if recover() != nil {
 			// The value could hold data; where it came from cannot.
-			s.o.Log.Error("internal error in the service", "stack", frames(debug.Stack()))
+			s.o.Log.Error("internal error "+uuid.NewString()[:8]+" in the service", "stack", frames(debug.Stack()))
 		}
 	}()
 	fn()
 }
 
-// beat renews the lease and learns who else is there.
-func (s *Service) beat(ctx context.Context) error {
+// beat renews the lease and learns who else is there. One that panics has failed like any other: the lease is not renewed, and runs must stop
+// before it ends.
+func (s *Service) beat(ctx context.Context) (err error) {
+	err = errBug
+	s.guarded(func() { err = s.renewLease(ctx) })
+	return err
+}
+
+func (s *Service) renewLease(ctx context.Context) error {
 	s.mu.Lock()
 	n := s.running
 	s.mu.Unlock()
