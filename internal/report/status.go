@@ -17,8 +17,8 @@ type State string
 // The states.
 const (
 	StateNever   State = "never"   // not synced yet
-	StateRunning State = "running" // a living process holds it
-	StateParked  State = "parked"  // waits until a stated time
+	StateRunning State = "running" // a living process holds it, be it to wait for a moment
+	StateParked  State = "parked"  // waits until a stated time, and no process holds it
 	StatePaused  State = "paused"  // somebody has paused it
 	StateFresh   State = "fresh"   // the last run was complete
 	StatePartial State = "partial"
@@ -57,6 +57,8 @@ type ConnectionStatus struct {
 	ParkedReason *string `json:"parked_reason"`
 	PausedAt     *string `json:"paused_at"`
 	PausedBy     *string `json:"paused_by"`
+	WaitsUntil   *string `json:"waits_until"` // of a run that is going: it holds its worker and goes on by itself
+	WaitsFor     *string `json:"waits_for"`
 	Campaigns    int64   `json:"campaigns"`
 	OpenFailures int64   `json:"open_failures"`
 	LastRun      *Run    `json:"last_run"`
@@ -106,7 +108,12 @@ func NewStatus(database string, known []store.ConnectionStatus, configured []ads
 			c.Holder, c.Since, c.since = text(k.Holder), stamp(k.Since), k.Since
 		}
 		if k.Wait.Until.After(now) {
-			c.ParkedUntil, c.ParkedReason, c.until = stamp(k.Wait.Until), text(k.Wait.Reason), k.Wait.Until
+			c.until = k.Wait.Until
+			if k.Running {
+				c.WaitsUntil, c.WaitsFor = stamp(k.Wait.Until), text(k.Wait.Reason)
+			} else {
+				c.ParkedUntil, c.ParkedReason = stamp(k.Wait.Until), text(k.Wait.Reason)
+			}
 		}
 		if p := k.Pause; !p.At.IsZero() {
 			c.PausedAt, c.PausedBy, c.paused = stamp(p.At), text(p.By), p.At
@@ -151,13 +158,10 @@ func (s Status) Serving(workers []store.Worker, schedule func(ads.Ref) (text str
 	return s
 }
 
-// parkedFrom is the wait from which on a connection that runs counts as parked.
-const parkedFrom = 2 * time.Minute
-
 func stateOf(k store.ConnectionStatus, now time.Time) State {
 	switch {
-	case k.Running && k.Wait.Until.Sub(now) <= parkedFrom:
-		return StateRunning // with the wait as a note: whoever runs it holds on to it
+	case k.Running:
+		return StateRunning
 	case !k.Pause.At.IsZero():
 		return StatePaused
 	case k.Wait.Until.After(now):
@@ -234,8 +238,8 @@ func (c ConnectionStatus) note(now time.Time) string {
 		s = fmt.Sprintf("by %s, since %s (%s)", *cmp.Or(c.PausedBy, new(string)), clock(c.paused, now), ago(c.paused, now))
 	case StateRunning:
 		s = fmt.Sprintf("by %s, since %s (%s)", *cmp.Or(c.Holder, new(string)), clock(c.since, now), ago(c.since, now))
-		if c.until.After(now) {
-			s += fmt.Sprintf("; waits %s more: %s", wait(c.until.Sub(now)), *cmp.Or(c.ParkedReason, new(string)))
+		if c.WaitsUntil != nil {
+			s += fmt.Sprintf("; waits until %s (%s more): %s", clock(c.until, now), wait(c.until.Sub(now)), *cmp.Or(c.WaitsFor, new(string)))
 		}
 	case StateNever:
 		s = "never synced"

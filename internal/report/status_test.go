@@ -20,16 +20,20 @@ func TestStatus(t *testing.T) {
 		{Ref: ref("a-fresh"), Last: run(ads.Complete, ""), LastComplete: noon.Add(-50 * time.Minute), Campaigns: 1234},
 		{Ref: ref("b-running"), Last: run("", ""), Running: true, Holder: "pid 7 on host", Since: noon.Add(-time.Minute)},
 		{Ref: ref("b-waiting"), Last: run("", ""), Running: true, Holder: "pid 1", Since: noon.Add(-time.Minute), Wait: store.Wait{Reason: "quota of acme", Until: noon.Add(50 * time.Second)}},
-		{Ref: ref("b-parked"), Last: run("", ""), Running: true, Holder: "pid 1", Since: noon.Add(-time.Minute), Wait: store.Wait{Reason: "quota of acme", Until: noon.Add(5 * time.Minute)}},
+		{Ref: ref("b-held-long"), Last: run("", ""), Running: true, Holder: "pid 1", Since: noon.Add(-time.Minute), Wait: store.Wait{Reason: "quota of acme", Until: noon.Add(5 * time.Minute)}},
 		{Ref: ref("c-parked"), Last: run(ads.Interrupted, ""), Wait: store.Wait{Reason: "daily quota", Until: noon.Add(2 * time.Hour)}},
 		{Ref: ref("d-failed"), Last: run(ads.Failed, "credentials refused\nsee"), OpenFailures: 3},
 		{Ref: ref("e-dead"), Last: run("", "")},
 		{Ref: ref("f-waited"), Last: run(ads.Interrupted, ""), Wait: store.Wait{Reason: "over", Until: noon.Add(-time.Hour)}},
+		{
+			Ref: ref("f-waits"), Last: run("", ""), Running: true, Holder: "pid 8 on host", Since: noon.Add(-time.Minute),
+			Wait: store.Wait{Reason: "10 requests a minute", Until: noon.Add(40 * time.Second)},
+		},
 		{Ref: ref("g-partial"), Last: run(ads.Partial, "1 of 10 failed")},
 	}
 	doc := NewStatus("sqlite:x.db", known, []ads.Ref{ref("a-fresh"), ref("z-new")}, noon)
 	want := map[string]State{
-		"b-waiting": StateRunning, "b-parked": StateParked, "a-fresh": StateFresh, "b-running": StateRunning, "c-parked": StateParked, "d-failed": StateFailed, "e-dead": StateStopped, "f-waited": StateStopped,
+		"b-waiting": StateRunning, "b-held-long": StateRunning, "f-waits": StateRunning, "a-fresh": StateFresh, "b-running": StateRunning, "c-parked": StateParked, "d-failed": StateFailed, "e-dead": StateStopped, "f-waited": StateStopped,
 		"g-partial": StatePartial, "z-new": StateNever,
 	}
 	if len(doc.Connections) != len(want) {
@@ -45,7 +49,7 @@ func TestStatus(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"50 min ago", "1,234", "by pid 7 on host, since", "(2 h more): daily quota", "never synced", "credentials refused\\nsee",
+		"50 min ago", "1,234", "by pid 7 on host, since", "by pid 8 on host, since", "(40 s more): 10 requests a minute", "(2 h more): daily quota", "never synced", "credentials refused\\nsee",
 		"4 of 10 synced, the next sync resumes it; not in the configuration",
 	} {
 		if !strings.Contains(b.String(), want) {
@@ -59,7 +63,7 @@ func TestStatus(t *testing.T) {
 	if err := WriteJSON(&b, doc); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`"last_complete_at": "2026-03-04T11:10:00Z"`, `"parked_until": "2026-03-04T14:00:00Z"`, `"last_complete_at": null`, `"last_run": null`} {
+	for _, want := range []string{`"last_complete_at": "2026-03-04T11:10:00Z"`, `"parked_until": "2026-03-04T14:00:00Z"`, `"waits_until": "2026-03-04T12:00:40Z"`, `"waits_for": "10 requests a minute"`, `"last_complete_at": null`, `"last_run": null`} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %s in\n%s", want, b.String())
 		}

@@ -76,7 +76,7 @@ func (s *Server) program(w http.ResponseWriter, r *http.Request, do func(context
 		return
 	}
 	if err != nil {
-		s.json(w, http.StatusServiceUnavailable, problem{err.Error()})
+		s.json(w, codeOf(err), problem{err.Error()})
 		return
 	}
 	s.board.stale()

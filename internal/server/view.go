@@ -90,14 +90,14 @@ func (k *known) standing(now time.Time) (standing, string) {
 	}
 	mark, _, _ := strings.Cut(k.Wait.Mark, ":") // what follows tells credentials apart
 	switch {
-	case k.paused() && !k.Running && !k.Live.Running:
+	case k.Running || k.Live.Running:
+		return isRunning, k.doing(now)
+	case k.paused():
 		return isPaused, "by " + k.Pause.By + ", " + relative(k.Pause.At, now)
 	case parked && mark == string(observe.ParkAuth):
 		return isRefused, "credentials refused, waits until they change: " + k.Wait.Reason
 	case parked && mark == string(observe.ParkFailed):
 		return isFailed, "next try " + relative(k.Wait.Until, now) + ": " + k.Wait.Reason
-	case k.Running || k.Live.Running:
-		return isRunning, k.doing(now)
 	case parked && k.stale(now):
 		return isStale, "parked until " + absolute(k.Wait.Until) + ": " + k.Wait.Reason
 	case parked:
@@ -121,8 +121,12 @@ func (k *known) doing(now time.Time) string {
 	if w := k.Live.Wait; w.Reason != "" {
 		return waitWords(w, now)
 	}
-	if !k.Live.Running {
-		return "by " + k.Holder
+	if !k.Live.Running { // another process has it
+		s := "by " + k.Holder
+		if k.Wait.Until.After(now) {
+			s += ", waits until " + absolute(k.Wait.Until) + ": " + k.Wait.Reason
+		}
+		return s
 	}
 	f := k.Live.Figures
 	s := number(f.Synced+f.Failed) + " of " + number(max(f.Listed, k.Live.Total.Value)) + " done"
