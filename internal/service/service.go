@@ -227,9 +227,11 @@ func (s *Service) keepLease(ctx context.Context) {
 		s.mu.Lock()
 		left := s.left(time.Now())
 		s.mu.Unlock()
-		s.o.Log.Warn(fmt.Sprintf("the database does not answer; runs are stopped in %s unless it does: %s", max(left-cutMargin, 0).Round(time.Second), err))
 		if left < cutMargin {
+			s.o.Log.Warn("the database does not answer; all runs are stopped, and go on when it is back: " + err.Error())
 			s.cutOff()
+		} else {
+			s.o.Log.Warn(fmt.Sprintf("the database does not answer; runs are stopped in %s unless it does: %s", (left - cutMargin).Round(time.Second), err))
 		}
 		return
 	}
