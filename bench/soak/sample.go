@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -107,7 +108,9 @@ func judge(samples []sample) error {
 	var errs []error
 	for _, k := range kinds {
 		early, late := median(samples[q:2*q], k.of), median(samples[len(samples)-q:], k.of)
-		fmt.Printf("%-16s %8.1f %s in the second quarter, %.1f in the last: %+.1f %%\n", k.name, float64(early)/k.scale, k.unit, float64(late)/k.scale, 100*(float64(late)/float64(early)-1))
+		peak := slices.MaxFunc(samples, func(a, b sample) int { return cmp.Compare(k.of(a), k.of(b)) })
+		fmt.Printf("%-16s %8.1f %s in the second quarter, %.1f in the last: %+.1f %%; highest %.1f, after %s\n",
+			k.name, float64(early)/k.scale, k.unit, float64(late)/k.scale, 100*(float64(late)/float64(early)-1), float64(k.of(peak))/k.scale, peak.at.Round(time.Second))
 		if float64(late) > float64(early)*(1+share)+float64(k.slack) {
 			errs = append(errs, fmt.Errorf("%s grow: %d, then %d", k.name, early, late))
 		}

@@ -24,6 +24,7 @@ import (
 
 	"adsync/internal/ads"
 	"adsync/internal/metrics"
+	"adsync/internal/observe"
 	"adsync/internal/queue"
 	"adsync/internal/quota"
 	"adsync/internal/store"
@@ -253,6 +254,11 @@ func TestPrometheus(t *testing.T) {
 	}
 	if err := f.store.Release(ctx, l); err != nil {
 		t.Fatal(err)
+	}
+
+	// This platform's tokens are had anew and its API has no versions: another would say this.
+	for _, d := range []observe.Data{observe.TokenEnds{At: time.Now().Add(48 * time.Hour)}, observe.VersionEnds{Version: "v1", At: time.Now().Add(48 * time.Hour)}} {
+		f.m.Observe(observe.Event{At: time.Now(), Ref: f.conns["acme"].Ref, Platform: "adplatform", Data: d})
 	}
 
 	open := queries(t)

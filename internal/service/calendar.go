@@ -10,6 +10,9 @@ import (
 	"adsync/internal/config"
 )
 
+// clockError is by how much clocks may be wrong without anybody taking notice: slots that come again within it are known to have had their run.
+const clockError = time.Hour
+
 // cronSpread is the time over which connections with the same cron line are spread: its minute.
 const cronSpread = time.Minute
 
@@ -54,8 +57,9 @@ type entry struct {
 
 // calendar says which connections are due. It has no clock and no lock.
 type calendar struct {
-	by   map[ads.Ref]*entry
-	heap entries
+	by     map[ads.Ref]*entry
+	heap   entries
+	newest time.Time // that it was asked about
 }
 
 func newCalendar() *calendar { return &calendar{by: map[ads.Ref]*entry{}} }
@@ -101,8 +105,20 @@ type slot struct {
 	at  time.Time
 }
 
-// due takes out, at most limit at a time, what is due at now. A connection whose slots were missed is due once.
+// due takes out, at most limit at a time, what is due at now. A connection whose slots were missed is due once. When the clock was far ahead and has been set
+// right, what comes next is what comes next by the clock as it is.
 func (c *calendar) due(now time.Time, limit int) (out []slot) {
+	if now.Before(c.newest.Add(-clockError)) {
+		for _, e := range c.heap {
+			if n := next(e.ref, e.when, now); n.Before(e.next) && !n.IsZero() {
+				e.next = n
+			}
+		}
+		heap.Init(&c.heap)
+	}
+	if now.Before(c.newest.Add(-clockError)) || now.After(c.newest) {
+		c.newest = now
+	}
 	for len(c.heap) > 0 && len(out) < limit && !c.heap[0].next.After(now) {
 		e := c.heap[0]
 		out = append(out, slot{e.ref, e.next})

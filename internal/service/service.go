@@ -73,6 +73,7 @@ const (
 type Service struct {
 	o    Options
 	root context.Context // of all runs; ends with the service, or when it is cut off
+	open chan struct{}   // closed when it works
 
 	mu       sync.Mutex
 	conns    map[ads.Ref]*conn
@@ -91,7 +92,7 @@ type Service struct {
 
 // New is a service of these connections.
 func New(o Options, conns []config.Connection) *Service {
-	s := &Service{o: o, conns: map[ads.Ref]*conn{}, calendar: newCalendar(), refused: map[ads.Ref]bool{}, paused: map[ads.Ref]bool{}}
+	s := &Service{o: o, open: make(chan struct{}), conns: map[ads.Ref]*conn{}, calendar: newCalendar(), refused: map[ads.Ref]bool{}, paused: map[ads.Ref]bool{}}
 	for _, c := range conns {
 		s.o.Maker.Declare(c)
 		s.conns[c.Ref] = &conn{c: c}
@@ -131,6 +132,7 @@ func (s *Service) Run(ctx context.Context) error {
 	if err := s.o.Queue.Start(context.WithoutCancel(ctx), s.work); err != nil {
 		return err
 	}
+	close(s.open)
 	var loops sync.WaitGroup
 	for every, fn := range map[time.Duration]func(context.Context){
 		beatEvery: s.keepLease, tick: s.tick, retryEvery: s.retries, pruneEvery: s.prune, refusedPoll: s.lookAtRefused,
@@ -227,9 +229,11 @@ func (s *Service) keepLease(ctx context.Context) {
 		s.mu.Lock()
 		left := s.left(time.Now())
 		s.mu.Unlock()
-		s.o.Log.Warn(fmt.Sprintf("the database does not answer; runs are stopped in %s unless it does: %s", max(left-cutMargin, 0).Round(time.Second), err))
 		if left < cutMargin {
+			s.o.Log.Warn("the database does not answer; all runs are stopped, and go on when it is back: " + err.Error())
 			s.cutOff()
+		} else {
+			s.o.Log.Warn(fmt.Sprintf("the database does not answer; runs are stopped in %s unless it does: %s", (left - cutMargin).Round(time.Second), err))
 		}
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"slices"
@@ -32,6 +33,38 @@ type bed struct {
 	sim  *simulator.Server
 	url  string
 	open func(id string) (store.Store, *queue.Queue)
+
+	answers chan struct{} // of the platform, as they come
+}
+
+// within waits for something to come.
+func within(t *testing.T, what string, ch <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-ch:
+	case <-time.After(time.Minute):
+		t.Fatalf("in vain: %s", what)
+	}
+}
+
+// note tells whoever waits that something came; there may be nobody.
+func note(ch chan<- struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+// watched tells when it is asked what a connection waits for.
+type watched struct {
+	store.Store
+	waits chan struct{}
+}
+
+// ReadWait implements store.Store.
+func (w *watched) ReadWait(ctx context.Context, ref ads.Ref) (store.Wait, error) {
+	defer note(w.waits)
+	return w.Store.ReadWait(ctx, ref)
 }
 
 func onBoth(t *testing.T, tune func(*simulator.Config), fn func(t *testing.T, b *bed)) {
@@ -83,9 +116,14 @@ func newBed(t *testing.T, tune func(*simulator.Config)) *bed {
 	}
 	sim, err := simulator.New(c)
 	must(t, err)
-	srv := httptest.NewServer(sim)
+	b := &bed{t: t, sim: sim, answers: make(chan struct{}, 1)}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		sim.ServeHTTP(w, r)
+		note(b.answers)
+	}))
 	t.Cleanup(func() { srv.CloseClientConnections(); srv.Close() })
-	return &bed{t: t, sim: sim, url: srv.URL}
+	b.url = srv.URL
+	return b
 }
 
 func (b *bed) conn(client, every string) config.Connection {
@@ -99,10 +137,11 @@ func (b *bed) conn(client, every string) config.Connection {
 // life is one process's service.
 type life struct {
 	*Service
-	st   store.Store
-	stop func()
-	seen chan observe.Event
-	kept []observe.Event
+	st    store.Store
+	waits chan struct{} // each time that it is asked what a connection waits for
+	stop  func()
+	seen  chan observe.Event
+	kept  []observe.Event
 }
 
 // start runs a service until stop, or the test's end.
@@ -116,10 +155,10 @@ func (b *bed) startWith(id string, secrets Secrets, conns ...config.Connection) 
 	st, q := b.open(id)
 	_, err := q.Migrate(b.t.Context())
 	must(b.t, err)
-	l := &life{st: st, seen: make(chan observe.Event, 10_000)}
+	l := &life{st: st, waits: make(chan struct{}), seen: make(chan observe.Event, 10_000)}
 	shared := apiclient.NewShared(apiclient.SharedConfig{})
 	l.Service = New(Options{
-		ID: id, Name: "pid 1 on test", Version: "test", Store: st, Queue: q, Log: slog.New(slog.DiscardHandler), Secrets: secrets,
+		ID: id, Name: "pid 1 on test", Version: "test", Store: &watched{st, l.waits}, Queue: q, Log: slog.New(slog.DiscardHandler), Secrets: secrets,
 		Maker: &connect.Maker{Quota: quota.NewManager(st), Shared: shared, MaxWait: 2 * time.Minute, Observer: observe.Func(func(e observe.Event) {
 			switch e.Data.(type) {
 			case observe.RunFinished, observe.Parked:
@@ -211,9 +250,7 @@ func TestKeepsFresh(t *testing.T) {
 		l.stop()
 		l = b.start("b", b.conn("acme", "every 24h"), b.conn("other", "every 24h")) // nothing is due, unless a slot lies between
 		ref := ads.Ref{ClientID: "acme", Connection: "adplatform"}
-		for l.Ready() != nil {
-			time.Sleep(10 * time.Millisecond)
-		}
+		within(t, "a service that works", l.open)
 		got, err := l.SyncNow(t.Context(), []ads.Ref{ref}, false)
 		if err != nil || got[0].State != queue.Queued {
 			t.Fatalf("%+v, %v", got, err)
@@ -250,11 +287,8 @@ func TestRefusedCredentials(t *testing.T) {
 		l.stop()
 		l = b.start("b", bad)
 		good := b.conn("acme", "every 1s")
-		for n := 0; n < 3; n++ { // slots come and go
-			at := l.NextRun(bad.Ref)
-			for l.NextRun(bad.Ref).Equal(at) {
-				time.Sleep(10 * time.Millisecond)
-			}
+		for range 3 { // slots come and go
+			within(t, "a slot at which it is looked whether they have changed", l.waits)
 		}
 		if n := refused(); n != once || once == 0 {
 			t.Errorf("refused %d times, then %d", once, n)
@@ -294,9 +328,7 @@ func TestParkedOverRestart(t *testing.T) {
 		l.stop()
 		before := b.sim.Stats().Clients["acme"].Arrivals
 		l = b.start("b", c)
-		for l.Ready() != nil {
-			time.Sleep(10 * time.Millisecond)
-		}
+		within(t, "a service that works", l.open)
 		got, err := l.SyncNow(t.Context(), []ads.Ref{c.Ref}, false)
 		if err != nil || !got[0].Joined || got[0].State != queue.Parked || got[0].Until.Sub(d.Until).Abs() > 10*time.Second || got[0].Reason == "" {
 			t.Fatalf("%+v, %v; parked until %s", got, err, d.Until)
@@ -313,9 +345,7 @@ func TestParkedOverRestart(t *testing.T) {
 		q.Close()
 		must(t, st.Close())
 		l = b.start("d", free)
-		for l.Ready() != nil {
-			time.Sleep(10 * time.Millisecond)
-		}
+		within(t, "a service that works", l.open)
 		if got, err := l.SyncNow(t.Context(), []ads.Ref{c.Ref}, false); err != nil || got[0].State != queue.Queued {
 			t.Fatalf("%+v, %v", got, err)
 		}
@@ -406,7 +436,7 @@ func TestStopGivesBack(t *testing.T) {
 		c.Quota = []quota.Limit{{N: 5, Window: time.Second}}
 		l := b.start("a", c)
 		for b.sim.Stats().Clients["acme"] == nil || b.sim.Stats().Clients["acme"].Syncs < 2 {
-			time.Sleep(10 * time.Millisecond)
+			within(t, "another answer", b.answers)
 		}
 		l.stop()
 		l = b.start("b", c)

@@ -146,7 +146,7 @@ func (s *Service) needed(ctx context.Context, t queue.Task, c config.Connection)
 		return need{out: s.parkPaused(t.Ref, w)}, nil
 	}
 	if !t.Slot.IsZero() && !t.Retry && w.Mark != markAsked {
-		last, err := s.o.Store.LastStart(ctx, t.Ref)
+		last, err := s.lastStart(ctx, t.Ref, time.Now())
 		if err != nil {
 			return need{}, err
 		}
@@ -178,6 +178,16 @@ func (s *Service) needed(ctx context.Context, t queue.Task, c config.Connection)
 	}
 	n.run = len(n.failures) > 0
 	return n, nil
+}
+
+// lastStart is when the connection's newest run began. One that lies in the future is of a clock that was wrong, and so are those that followed it, since runs of
+// a connection are kept in order: it says nothing, lest every slot until then be held up.
+func (s *Service) lastStart(ctx context.Context, ref ads.Ref, now time.Time) (time.Time, error) {
+	last, err := s.o.Store.LastStart(ctx, ref)
+	if last.After(now.Add(clockError)) {
+		return time.Time{}, err
+	}
+	return last, err
 }
 
 // unfinished says whether the connection's newest run is to be resumed.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"go.uber.org/goleak"
 
 	"adsync/internal/ads"
@@ -519,9 +520,19 @@ func TestFault105TooManyConnections(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	// With none to spare it is said what is the matter, in time.
-	for range 5 {
-		connect(t, dsn)
+	// With none to spare it is said what is the matter, in time. The server needs a moment to see that connections were closed.
+	taking, done := context.WithTimeout(t.Context(), time.Minute)
+	defer done()
+	for taken := 0; taken < 5; {
+		conn, err := pgx.Connect(taking, dsn)
+		var no *pgconn.PgError
+		switch {
+		case err == nil:
+			taken++
+			t.Cleanup(func() { _ = conn.Close(context.Background()) })
+		case !errors.As(err, &no) || no.Code != "53300":
+			t.Fatal(err)
+		}
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
