@@ -34,7 +34,9 @@ func (p signed) Classify(r platform.Reply) platform.Verdict {
 	}
 	return platform.Verdict{Class: ads.ClassPermanent, Code: "no", Message: "no: " + string(r.Body)}
 }
+
 func (p signed) Accounts(context.Context, platform.Caller) iter.Seq2[ads.Account, error] { return nil }
+
 func (p signed) Step(context.Context, platform.Caller, platform.Task, func(ads.Record) error) (platform.Next, error) {
 	return platform.Next{}, nil
 }
@@ -49,6 +51,7 @@ func (p signed) TokenRequest() platform.Request {
 		},
 	}
 }
+
 func (p signed) ParseToken(r platform.Reply) (platform.Token, error) {
 	return platform.Token{Value: string(r.Body), Life: time.Hour}, nil
 }
