@@ -47,6 +47,7 @@ var may = map[string][]string{
 	"internal/simulator/meta":      {},
 	"internal/simulator/googleads": {},
 
+	"internal/authorize": {"internal/ads", "internal/secret"},
 	"internal/connect": {
 		"internal/adplatform", "internal/googleads", "internal/meta", "internal/ads", "internal/apiclient", "internal/config", "internal/engine", "internal/observe", "internal/platform", "internal/quota", "internal/tokens",
 	},

@@ -40,6 +40,7 @@ type grammar struct {
 	Failures   failuresCmd   `cmd:"" help:"List, retry or drop what failed for good."`
 	Simulate   simulateCmd   `cmd:"" help:"Run the ad platform simulator."`
 	Migrate    migrateCmd    `cmd:"" help:"Bring the database's schema up to date."`
+	Auth       authCmd       `cmd:"" help:"Walk through getting credentials for a platform: meta or google."`
 	Platforms  platformsCmd  `cmd:"" help:"List the platforms and their settings."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 	Completion completionCmd `cmd:"" help:"Print a completion script for a shell."`
