@@ -70,7 +70,8 @@ func (c *calendar) due(d ads.Date, known store.Day, found bool) bool {
 }
 
 // slices are the ranges of days to read, newest first, none of more than most days. recent tells those that the platform may still restate from older ones,
-// which are the backfill.
+// which are the backfill. The
+// last of the recent ones takes in older days as far as they fit, so that they cost no request of their own.
 func (c *calendar) slices(known []store.Day, most int, recent bool) []span {
 	by := make(map[ads.Date]store.Day, len(known))
 	for _, d := range known {
@@ -85,12 +86,16 @@ func (c *calendar) slices(known []store.Day, most int, recent bool) []span {
 		to = edge.Add(-1)
 	}
 	var out []span
-	for d := to; !d.Before(from); d = d.Add(-1) {
+	for d := to; !d.Before(c.first()); d = d.Add(-1) {
 		day, found := by[d]
+		older, n := d.Before(from), len(out)
+		if older && (n == 0 || out[n-1].From != d.Add(1) || out[n-1].days() >= most || !c.due(d, day, found)) {
+			break
+		}
 		if !c.due(d, day, found) {
 			continue
 		}
-		if n := len(out); n > 0 && out[n-1].From == d.Add(1) && out[n-1].days() < most {
+		if n > 0 && out[n-1].From == d.Add(1) && out[n-1].days() < most {
 			out[n-1].From = d
 			continue
 		}

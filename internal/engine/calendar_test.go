@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -89,7 +90,14 @@ func TestCalendarSlices(t *testing.T) {
 		}
 		seen := map[ads.Date]bool{}
 		last := c.today.Add(1)
-		for _, s := range append(c.slices(known, most, true), c.slices(known, most, false)...) {
+		recent := c.slices(known, most, true)
+		later := slices.Clone(known)
+		for _, s := range recent {
+			for d := s.From; !s.To.Before(d); d = d.Add(1) {
+				later = append(later, store.Day{Date: d, State: store.DayProvisional, VerifiedAt: now})
+			}
+		}
+		for _, s := range append(recent, c.slices(later, most, false)...) {
 			if s.days() > most || s.days() < 1 || !s.To.Before(last) {
 				t.Fatalf("slice %v after %s, at most %d days", s, last, most)
 			}

@@ -146,46 +146,38 @@ func (r *run) dropSlice(acc ads.Account, stream string) error {
 // slice reads one slice to its end, from wherever the last life left it, and holds it against the account's own figures.
 func (r *run) slice(ctx context.Context, rep platform.Reporter, acc ads.Account, c *calendar, level platform.Level, want span) error {
 	begin := time.Now()
-	s, rows, err := r.readSlice(ctx, rep, acc, c, level.Name, want)
+	reconciled := level.Name == ads.LevelCampaign && r.hasLevel(ads.LevelAccount)
+	s, err := r.readSlice(ctx, rep, acc, c, level.Name, want, !reconciled)
 	if err != nil {
 		return err
 	}
 	partial := map[ads.Date]string{}
-	if level.Name == ads.LevelCampaign && r.hasLevel(ads.LevelAccount) {
+	if reconciled {
 		if partial, err = r.reconcile(ctx, acc, want, s.Since); err != nil {
 			return err
 		}
 		if len(partial) > 0 {
 			// Figures that were restated between the two requests look like that: both are read once more.
 			r.note(observe.Note{Level: observe.Warn, Code: "disagrees", Message: fmt.Sprintf("the campaigns of %s do not add up to the account's own figures on %s: both are read again", nameOf(acc), daysText(partial))})
-			if err := r.again(ctx, rep, acc, c, want); err != nil {
+			if _, err := r.readSlice(ctx, rep, acc, c, ads.LevelAccount, want, true); err != nil {
 				return err
 			}
 			if err := r.dropSlice(acc, ads.StreamDaily(level.Name)); err != nil {
 				return err
 			}
-			if s, rows, err = r.readSlice(ctx, rep, acc, c, level.Name, want); err != nil {
+			if s, err = r.readSlice(ctx, rep, acc, c, level.Name, want, false); err != nil {
 				return err
 			}
 			if partial, err = r.reconcile(ctx, acc, want, s.Since); err != nil {
 				return err
 			}
 		}
+		if err := r.endSlice(acc, c, level.Name, want, s, partial); err != nil {
+			return err
+		}
 	}
-	if err := r.endSlice(acc, c, level.Name, want, s, partial); err != nil {
-		return err
-	}
-	r.emit(observe.SliceRead{Account: acc.ID, Stream: ads.StreamDaily(level.Name), From: want.From.String(), To: want.To.String(), Rows: rows, Partial: len(partial), Took: time.Since(begin)})
+	r.emit(observe.SliceRead{Account: acc.ID, Stream: ads.StreamDaily(level.Name), From: want.From.String(), To: want.To.String(), Rows: s.Rows, Partial: len(partial), Took: time.Since(begin)})
 	return nil
-}
-
-// again reads the account's own figures of some days once more.
-func (r *run) again(ctx context.Context, rep platform.Reporter, acc ads.Account, c *calendar, want span) error {
-	s, _, err := r.readSlice(ctx, rep, acc, c, ads.LevelAccount, want)
-	if err != nil {
-		return err
-	}
-	return r.endSlice(acc, c, ads.LevelAccount, want, s, nil)
 }
 
 func (r *run) hasLevel(name string) bool {
@@ -208,93 +200,111 @@ func (r *run) endSlice(acc ads.Account, c *calendar, level string, want span, s 
 	})
 }
 
-// readSlice does all steps of a slice and leaves it open: its rows are written, and what it no longer has is still there.
-func (r *run) readSlice(ctx context.Context, rep platform.Reporter, acc ads.Account, c *calendar, level string, want span) (slice, int64, error) {
+// readSlice does all steps of a slice. With finish it closes it together with what the last step brought; without, it leaves it open: its rows are written, and
+// what it no longer has is still there.
+func (r *run) readSlice(ctx context.Context, rep platform.Reporter, acc ads.Account, c *calendar, level string, want span, finish bool) (slice, error) {
 	stream := ads.StreamDaily(level)
 	key := listingKey(acc.ID, stream)
-	begin := func(stale, shrink int) error {
-		return r.com.sendWait(op{account: acc.ID, stream: stream, accounts: []ads.Account{acc}, alone: true, change: func(st *state) {
-			st.LastStamp = st.LastStamp.Add(time.Microsecond) // later than all that was written before
-			st.Slices[key] = &slice{span: want, Since: st.LastStamp, Stale: stale, Shrink: shrink}
-		}})
+	s, begun := slice{span: want}, false // begun: it stands in the state, by what an earlier step or life has committed
+	if known := r.com.snapshot().Slices[key]; known != nil && known.span == want {
+		s, begun = *known, true
 	}
-	if s := r.com.snapshot().Slices[key]; s == nil || s.span != want {
-		if err := begin(0, 0); err != nil {
-			return slice{}, 0, err
-		}
-	}
+	anew := func(stale, shrink int) { s, begun = slice{span: want, Stale: stale, Shrink: shrink}, false }
 	for {
-		s := *r.com.snapshot().Slices[key]
 		if s.Steps >= maxSteps {
-			return s, s.Rows, &ads.Error{Class: ads.ClassBadReply, Code: "never_ends", Message: fmt.Sprintf("a report of %s did not end within %d steps", want.From, maxSteps)}
+			return s, &ads.Error{Class: ads.ClassBadReply, Code: "never_ends", Message: fmt.Sprintf("a report of %s did not end within %d steps", want.From, maxSteps)}
 		}
 		r.setPhase(fmt.Sprintf("reading %s of %s, %s to %s", stream, acc.ID, want.From, want.To))
-		rows := make([]ads.DailyMetrics, 0, 256)
-		index := map[rowKey]int{}
-		var outside int
-		p, err := rep.Report(ctx, r.o.API, platform.Slice{
+		rows, p, err := r.reportStep(ctx, rep, platform.Slice{
 			Account: acc, Level: level, From: want.From, To: want.To, RunID: r.id, Cursor: s.Cursor, Shrink: s.Shrink, Now: time.Now(),
-		}, func(m ads.DailyMetrics) error {
-			if m.Date.Before(want.From) || want.To.Before(m.Date) {
-				outside++
-				return nil
-			}
-			k := rowKey{m.EntityID, m.Date}
-			if at, ok := index[k]; ok {
-				rows[at] = m
-				return nil
-			}
-			index[k] = len(rows)
-			rows = append(rows, m)
-			return nil
 		})
 		switch class := ads.ClassOf(err); {
 		case class == ads.ClassStaleCursor && s.Stale < maxPasses:
 			r.note(observe.Note{Level: observe.Warn, Code: "stale_cursor", Message: err.Error() + ": the slice starts again"})
-			if err := begin(s.Stale+1, s.Shrink); err != nil {
-				return s, 0, err
-			}
+			anew(s.Stale+1, s.Shrink)
 			continue
 		case class == ads.ClassTooLarge && want.days() == 1 && s.Shrink < maxShrink:
-			if err := begin(s.Stale, s.Shrink+1); err != nil {
-				return s, 0, err
-			}
+			anew(s.Stale, s.Shrink+1)
 			continue
 		case err != nil:
-			return s, 0, err
-		}
-		if outside > 0 {
-			r.note(observe.Note{Level: observe.Warn, Code: "outside", Message: fmt.Sprintf("%d rows of days that were not asked for are left out", outside)})
-		}
-		for _, f := range p.Findings {
-			r.note(observe.Note{Level: observe.Warn, Code: f.Code, Message: f.Message, Hint: f.Hint})
+			return s, err
 		}
 		if !p.Done && p.Wait <= 0 && p.Cursor == s.Cursor {
-			return s, 0, &ads.Error{Class: ads.ClassBadReply, Code: "cursor_stuck", Message: "the platform names the page just read as the next one"}
+			return s, &ads.Error{Class: ads.ClassBadReply, Code: "cursor_stuck", Message: "the platform names the page just read as the next one"}
 		}
-		n := int64(len(rows))
-		o := op{account: acc.ID, stream: stream, alone: true, change: func(st *state) {
-			l := st.Slices[key]
-			l.Cursor = p.Cursor
-			l.Steps++
-			l.Rows += n
-		}}
-		if n > 0 {
+		o := op{account: acc.ID, stream: stream, alone: true}
+		ends := p.Done && finish
+		if len(rows) > 0 || ends {
 			o.metrics = &store.Metrics{Level: level, FinalBefore: c.finalBefore(), Rows: rows}
 		}
-		if err := r.com.sendWait(o); err != nil {
-			return s, 0, err
+		if ends {
+			o.metrics.End = &store.SliceEnd{From: want.From, To: want.To}
 		}
+		next := s
+		next.Cursor = p.Cursor
+		next.Steps++
+		next.Rows += int64(len(rows))
+		if !begun {
+			o.accounts = []ads.Account{acc}
+		}
+		starts := !begun
+		o.change = func(st *state) {
+			if starts {
+				st.LastStamp = st.LastStamp.Add(time.Microsecond) // later than all that was written before
+				next.Since = st.LastStamp
+			}
+			if ends {
+				o.metrics.End.Since = next.Since
+				delete(st.Slices, key)
+				return
+			}
+			kept := next
+			st.Slices[key] = &kept
+		}
+		if err := r.com.sendWait(o); err != nil {
+			return s, err
+		}
+		s, begun = next, true
 		if p.Done {
-			s = *r.com.snapshot().Slices[key]
-			return s, s.Rows, nil
+			return s, nil
 		}
 		if p.Wait > 0 {
 			if err := r.pause(ctx, acc, min(p.Wait, maxPause), p.Message); err != nil {
-				return s, 0, err
+				return s, err
 			}
 		}
 	}
+}
+
+// reportStep does one step of a report and gives its rows, each thing and day once.
+func (r *run) reportStep(ctx context.Context, rep platform.Reporter, s platform.Slice) ([]ads.DailyMetrics, platform.Progress, error) {
+	var rows []ads.DailyMetrics
+	index := map[rowKey]int{}
+	outside := 0
+	p, err := rep.Report(ctx, r.o.API, s, func(m ads.DailyMetrics) error {
+		if m.Date.Before(s.From) || s.To.Before(m.Date) {
+			outside++
+			return nil
+		}
+		k := rowKey{m.EntityID, m.Date}
+		if at, ok := index[k]; ok {
+			rows[at] = m
+			return nil
+		}
+		index[k] = len(rows)
+		rows = append(rows, m)
+		return nil
+	})
+	if err != nil {
+		return nil, p, err
+	}
+	if outside > 0 {
+		r.note(observe.Note{Level: observe.Warn, Code: "outside", Message: fmt.Sprintf("%d rows of days that were not asked for are left out", outside)})
+	}
+	for _, f := range p.Findings {
+		r.note(observe.Note{Level: observe.Warn, Code: f.Code, Message: f.Message, Hint: f.Hint})
+	}
+	return rows, p, nil
 }
 
 type rowKey struct {

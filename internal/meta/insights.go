@@ -30,7 +30,7 @@ func (r reading) cursor() string {
 
 // Bounds of a report job.
 const (
-	firstLook   = 2 * time.Second
+	firstLook   = 2 * time.Second  // between the first two looks
 	lastLook    = time.Minute      // between two looks
 	notBegun    = 10 * time.Minute // a job that is still at 0 % then is taken for one that gets nowhere
 	notDone     = 70 * time.Minute // the platform tries for up to an hour by itself
@@ -166,7 +166,7 @@ func (p *Platform) ask(ctx context.Context, api platform.Caller, s platform.Slic
 		return platform.Progress{}, err
 	}
 	at.Asked = s.Now.UTC()
-	return platform.Progress{Cursor: at.cursor(), Wait: firstLook, Message: "the report has been asked for"}, nil
+	return platform.Progress{Cursor: at.cursor()}, nil // small reports are ready at once
 }
 
 // wait puts the next look off, longer each time.
@@ -175,7 +175,7 @@ func (p *Platform) wait(s platform.Slice, at reading, message string) (platform.
 		return platform.Progress{}, &ads.Error{Class: ads.ClassTooLarge, Code: "report_slow", Endpoint: endpointJob, Message: fmt.Sprintf("the report was not done after %s", s.Now.Sub(at.Asked).Round(time.Second))}
 	}
 	at.Looks++
-	return platform.Progress{Cursor: at.cursor(), Wait: min(firstLook<<min(at.Looks, 10), lastLook), Message: message}, nil
+	return platform.Progress{Cursor: at.cursor(), Wait: min(firstLook<<min(at.Looks-1, 10), lastLook), Message: message}, nil
 }
 
 // look asks how far a job is.
