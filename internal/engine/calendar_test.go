@@ -33,7 +33,7 @@ func calendarAt(now time.Time) calendar {
 func TestCalendarFirstRun(t *testing.T) {
 	c := calendarAt(time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC))
 	got := fmt.Sprint(c.slices(nil, 14, true), c.slices(nil, 14, false))
-	if got != "[{2026-11-10 2026-11-23} {2026-10-27 2026-11-09} {2026-10-26 2026-10-26}] [{2026-10-12 2026-10-25} {2026-09-28 2026-10-11} {2026-09-24 2026-09-27}]" {
+	if got != "[{2026-11-10 2026-11-23} {2026-10-27 2026-11-09} {2026-10-13 2026-10-26}] [{2026-10-12 2026-10-25} {2026-09-28 2026-10-11} {2026-09-24 2026-09-27}]" {
 		t.Error(got)
 	}
 	c.spec.History = 10
