@@ -146,12 +146,13 @@ func (r *run) dropSlice(acc ads.Account, stream string) error {
 // slice reads one slice to its end, from wherever the last life left it, and holds it against the account's own figures.
 func (r *run) slice(ctx context.Context, rep platform.Reporter, acc ads.Account, c *calendar, level platform.Level, want span) error {
 	begin := time.Now()
-	s, rows, err := r.readSlice(ctx, rep, acc, c, level.Name, want)
+	held := level.Name == ads.LevelCampaign && r.hasLevel(ads.LevelAccount)
+	s, rows, err := r.readSlice(ctx, rep, acc, c, level.Name, want, !held)
 	if err != nil {
 		return err
 	}
 	partial := map[ads.Date]string{}
-	if level.Name == ads.LevelCampaign && r.hasLevel(ads.LevelAccount) {
+	if held {
 		if partial, err = r.reconcile(ctx, acc, want, s.Since); err != nil {
 			return err
 		}
@@ -164,16 +165,16 @@ func (r *run) slice(ctx context.Context, rep platform.Reporter, acc ads.Account,
 			if err := r.dropSlice(acc, ads.StreamDaily(level.Name)); err != nil {
 				return err
 			}
-			if s, rows, err = r.readSlice(ctx, rep, acc, c, level.Name, want); err != nil {
+			if s, rows, err = r.readSlice(ctx, rep, acc, c, level.Name, want, false); err != nil {
 				return err
 			}
 			if partial, err = r.reconcile(ctx, acc, want, s.Since); err != nil {
 				return err
 			}
 		}
-	}
-	if err := r.endSlice(acc, c, level.Name, want, s, partial); err != nil {
-		return err
+		if err := r.endSlice(acc, c, level.Name, want, s, partial); err != nil {
+			return err
+		}
 	}
 	r.emit(observe.SliceRead{Account: acc.ID, Stream: ads.StreamDaily(level.Name), From: want.From.String(), To: want.To.String(), Rows: rows, Partial: len(partial), Took: time.Since(begin)})
 	return nil
@@ -181,11 +182,8 @@ func (r *run) slice(ctx context.Context, rep platform.Reporter, acc ads.Account,
 
 // again reads the account's own figures of some days once more.
 func (r *run) again(ctx context.Context, rep platform.Reporter, acc ads.Account, c *calendar, want span) error {
-	s, _, err := r.readSlice(ctx, rep, acc, c, ads.LevelAccount, want)
-	if err != nil {
-		return err
-	}
-	return r.endSlice(acc, c, ads.LevelAccount, want, s, nil)
+	_, _, err := r.readSlice(ctx, rep, acc, c, ads.LevelAccount, want, true)
+	return err
 }
 
 func (r *run) hasLevel(name string) bool {
@@ -208,23 +206,24 @@ func (r *run) endSlice(acc ads.Account, c *calendar, level string, want span, s 
 	})
 }
 
-// readSlice does all steps of a slice and leaves it open: its rows are written, and what it no longer has is still there.
-func (r *run) readSlice(ctx context.Context, rep platform.Reporter, acc ads.Account, c *calendar, level string, want span) (slice, int64, error) {
+// readSlice does all steps of a slice. Its beginning is stored with its first step. With end it is closed together with its last one; otherwise it is left
+// open: its rows are written, and what it no longer has is still there.
+func (r *run) readSlice(ctx context.Context, rep platform.Reporter, acc ads.Account, c *calendar, level string, want span, end bool) (slice, int64, error) {
 	stream := ads.StreamDaily(level)
 	key := listingKey(acc.ID, stream)
-	begin := func(stale, shrink int) error {
-		return r.com.sendWait(op{account: acc.ID, stream: stream, accounts: []ads.Account{acc}, alone: true, change: func(st *state) {
-			st.LastStamp = st.LastStamp.Add(time.Microsecond) // later than all that was written before
-			st.Slices[key] = &slice{span: want, Since: st.LastStamp, Stale: stale, Shrink: shrink}
-		}})
+	open := func(st *state, stale, shrink int) {
+		st.LastStamp = st.LastStamp.Add(time.Microsecond) // later than all that was written before
+		st.Slices[key] = &slice{span: want, Since: st.LastStamp, Stale: stale, Shrink: shrink}
 	}
-	if s := r.com.snapshot().Slices[key]; s == nil || s.span != want {
-		if err := begin(0, 0); err != nil {
-			return slice{}, 0, err
-		}
+	begin := func(stale, shrink int) error {
+		return r.com.sendWait(op{account: acc.ID, stream: stream, accounts: []ads.Account{acc}, alone: true, change: func(st *state) { open(st, stale, shrink) }})
 	}
 	for {
-		s := *r.com.snapshot().Slices[key]
+		s := slice{span: want}
+		fresh := true
+		if known := r.com.snapshot().Slices[key]; known != nil && known.span == want {
+			s, fresh = *known, false
+		}
 		if s.Steps >= maxSteps {
 			return s, s.Rows, &ads.Error{Class: ads.ClassBadReply, Code: "never_ends", Message: fmt.Sprintf("a report of %s did not end within %d steps", want.From, maxSteps)}
 		}
@@ -273,20 +272,35 @@ func (r *run) readSlice(ctx context.Context, rep platform.Reporter, acc ads.Acco
 			return s, 0, &ads.Error{Class: ads.ClassBadReply, Code: "cursor_stuck", Message: "the platform names the page just read as the next one"}
 		}
 		n := int64(len(rows))
-		o := op{account: acc.ID, stream: stream, alone: true, change: func(st *state) {
+		o := op{account: acc.ID, stream: stream, alone: true}
+		if fresh {
+			o.accounts = []ads.Account{acc}
+		}
+		if n > 0 {
+			o.metrics = &store.Metrics{Level: level, FinalBefore: c.finalBefore(), Rows: rows}
+		}
+		closing := p.Done && end
+		if closing && o.metrics == nil {
+			o.metrics = &store.Metrics{Level: level, FinalBefore: c.finalBefore()}
+		}
+		o.change = func(st *state) {
+			if fresh {
+				open(st, 0, 0)
+			}
 			l := st.Slices[key]
 			l.Cursor = p.Cursor
 			l.Steps++
 			l.Rows += n
-		}}
-		if n > 0 {
-			o.metrics = &store.Metrics{Level: level, FinalBefore: c.finalBefore(), Rows: rows}
+			s = *l
+			if closing {
+				o.metrics.End = &store.SliceEnd{From: want.From, To: want.To, Since: l.Since}
+				delete(st.Slices, key)
+			}
 		}
 		if err := r.com.sendWait(o); err != nil {
 			return s, 0, err
 		}
 		if p.Done {
-			s = *r.com.snapshot().Slices[key]
 			return s, s.Rows, nil
 		}
 		if p.Wait > 0 {
