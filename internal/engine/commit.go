@@ -200,6 +200,7 @@ func (c *committer) commit(ctx context.Context, batch []op) error {
 	}
 	var res store.Result
 	var next *state
+	var listed *listing // as it is told of
 	com.After = func(got store.Result) store.RunUpdate {
 		res, next = got, base.clone()
 		if com.Listed != nil {
@@ -211,6 +212,13 @@ func (c *committer) commit(ctx context.Context, batch []op) error {
 			next.Listed += n - got.SeenInRun
 			next.NextSeq += n
 			next.Pages += int64(p.Pages)
+			if batch[0].alone && p.Pages > 0 && l.next(c.r.o.Slack) == ended {
+				l.Done = true // with its last page, which is the last one that was asked for
+			}
+		}
+		if l := next.Listings[key]; l != nil {
+			listed = new(*l)
+			next.Listings[key] = l.shrunk()
 		}
 		next.Pages += metricPages
 		next.Written += got.Written
@@ -232,7 +240,7 @@ func (c *committer) commit(ctx context.Context, batch []op) error {
 	c.mu.Lock()
 	c.st = next
 	c.mu.Unlock()
-	c.report(batch, com, res, next.Listings[key])
+	c.report(batch, com, res, listed)
 	return nil
 }
 

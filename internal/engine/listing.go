@@ -16,28 +16,28 @@ import (
 type listing struct {
 	Pass      int       `json:"pass"` // from 1
 	PassStart time.Time `json:"pass_start"`
-	Cursor    string    `json:"cursor"` // next page; "" at the beginning
-	Done      bool      `json:"done"`   // this listing has been read to its end
+	Cursor    string    `json:"cursor,omitempty"` // next page; "" at the beginning
+	Done      bool      `json:"done,omitempty"`   // this listing has been read to its end
 
-	Pages    int            `json:"pages"`    // read in this pass
-	Distinct int64          `json:"distinct"` // usable records of this pass
-	Problems int64          `json:"problems"` // unusable records of this pass
-	Rows     int            `json:"rows"`     // of the last page
-	MaxRows  int            `json:"max_rows"` // of the largest page of this pass
-	More     ads.Opt[bool]  `json:"more"`
-	Total    ads.Opt[int64] `json:"total"`
-	End      bool           `json:"end"` // the platform names no further page
+	Pages    int            `json:"pages,omitempty"`    // read in this pass
+	Distinct int64          `json:"distinct,omitempty"` // usable records of this pass
+	Problems int64          `json:"problems,omitempty"` // unusable records of this pass
+	Rows     int            `json:"rows,omitempty"`     // of the last page
+	MaxRows  int            `json:"max_rows,omitempty"` // of the largest page of this pass
+	More     ads.Opt[bool]  `json:"more,omitzero"`
+	Total    ads.Opt[int64] `json:"total,omitzero"`
+	End      bool           `json:"end,omitempty"` // the platform names no further page
 
-	Fell   bool `json:"fell"`   // total became smaller during the pass
-	Grew   bool `json:"grew"`   // total became larger
-	Hole   bool `json:"hole"`   // a page was empty, short, or nothing but repeats though more was promised …
-	Gap    bool `json:"gap"`    // … and new records came after it
-	Repeat bool `json:"repeat"` // the last page had rows, none of them new
-	Slack  int  `json:"slack"`  // pages in a row without anything new, or past what was promised
-	Again  int  `json:"again"`  // times this listing was begun again because it had moved
-	Stale  int  `json:"stale"`  // … and because the platform had dropped the cursor
+	Fell   bool `json:"fell,omitempty"`   // total became smaller during the pass
+	Grew   bool `json:"grew,omitempty"`   // total became larger
+	Hole   bool `json:"hole,omitempty"`   // a page was empty, short, or nothing but repeats though more was promised …
+	Gap    bool `json:"gap,omitempty"`    // … and new records came after it
+	Repeat bool `json:"repeat,omitempty"` // the last page had rows, none of them new
+	Slack  int  `json:"slack,omitempty"`  // pages in a row without anything new, or past what was promised
+	Again  int  `json:"again,omitempty"`  // times this listing was begun again because it had moved
+	Stale  int  `json:"stale,omitempty"`  // … and because the platform had dropped the cursor
 
-	TrustEcho int `json:"trust_echo"` // answers about another page than asked, accepted after asking again
+	TrustEcho int `json:"trust_echo,omitempty"` // answers about another page than asked, accepted after asking again
 }
 
 // pageRead is what one committed page (or several merged into one commit) brought.
@@ -59,6 +59,15 @@ func firstPass(start time.Time) listing { return listing{Pass: 1, PassStart: sta
 // restart begins the listing again. start is later than anything that the last pass wrote.
 func (l *listing) restart(start time.Time) listing {
 	return listing{Pass: l.Pass + 1, PassStart: start, Again: l.Again, Stale: l.Stale, TrustEcho: l.TrustEcho}
+}
+
+// shrunk is what the run still has to know of a listing once it has come to its end and there is nothing to say about it: what proves what is gone. All
+// listings are stored with each commit, so an account that is done may cost next to nothing. One that is done is never changed, so that the states share it.
+func (l *listing) shrunk() *listing {
+	if !l.clean() || len(l.findings()) > 0 {
+		return l
+	}
+	return &listing{Pass: l.Pass, PassStart: l.PassStart, Done: true}
 }
 
 func (l *listing) have() int64 { return l.Distinct + l.Problems }

@@ -270,24 +270,25 @@ func (r *run) recordName() string {
 // listStream reads one listing to its end, from wherever the last life left it.
 func (r *run) listStream(ctx context.Context, acc ads.Account, s platform.Stream) error {
 	key := listingKey(acc.ID, s.Name)
-	if r.com.snapshot().Listings[key] == nil {
-		err := r.com.sendWait(op{account: acc.ID, stream: s.Name, accounts: []ads.Account{acc}, alone: true, change: func(st *state) {
+	begin := func(st *state) *listing { // with the first commit about it
+		if st.Listings[key] == nil {
 			st.Listings[key] = new(firstPass(st.LastStamp))
-		}})
-		if err != nil {
-			return err
 		}
+		return st.Listings[key]
 	}
 	again := func(moved, stale int) error {
-		return r.com.sendWait(op{account: acc.ID, stream: s.Name, alone: true, change: func(st *state) {
-			l := st.Listings[key]
+		return r.com.sendWait(op{account: acc.ID, stream: s.Name, accounts: []ads.Account{acc}, alone: true, change: func(st *state) {
+			l := begin(st)
 			st.LastStamp = st.LastStamp.Add(time.Microsecond) // a pass begins after all that the last one wrote
 			*l = l.restart(st.LastStamp)
 			l.Again += moved
 			l.Stale += stale
 		}})
 	}
-	l := *r.com.snapshot().Listings[key]
+	l := firstPass(time.Time{})
+	if known := r.com.snapshot().Listings[key]; known != nil {
+		l = *known
+	}
 	sent := l.have() // what will have come when all pages handed over are committed
 	for {
 		switch l.next(r.o.Slack) {
@@ -331,8 +332,15 @@ func (r *run) listStream(ctx context.Context, acc ads.Account, s platform.Stream
 		regular := l.Pages > 0 && page.rows > 0 && page.rows == l.MaxRows && len(page.problems) == 0 && next.More.Set && next.More.Value &&
 			next.Total.Set && next.Total == l.Total && next.Cursor != "" && sent+int64(page.rows) < next.Total.Value && !next.Echo.Set && !l.Hole
 		o := op{account: acc.ID, stream: s.Name, page: page}
-		if trust := l.TrustEcho; next.Echo.Set {
-			o.change = func(st *state) { st.Listings[key].TrustEcho = trust }
+		trust := l.TrustEcho
+		o.change = func(st *state) {
+			l := begin(st)
+			if next.Echo.Set {
+				l.TrustEcho = trust
+			}
+		}
+		if l.Pages == 0 {
+			o.accounts = []ads.Account{acc}
 		}
 		if regular {
 			if err := r.com.send(o); err != nil {
@@ -349,6 +357,9 @@ func (r *run) listStream(ctx context.Context, acc ads.Account, s platform.Stream
 			return err
 		}
 		l = *r.com.snapshot().Listings[key]
+		if l.Done { // with this page
+			r.reportFindings(&l)
+		}
 		sent = l.have()
 	}
 }
@@ -602,8 +613,9 @@ func (r *run) sweep(ctx context.Context, st *state, s platform.Stream, account s
 	if res.Gone > res.Marked {
 		// The next life reads the list again: its place is given up, what it has synced is kept.
 		st.LastStamp = st.LastStamp.Add(time.Microsecond)
-		*l = l.restart(st.LastStamp)
-		l.Again, l.Stale = 0, 0
+		again := l.restart(st.LastStamp)
+		again.Again, again.Stale = 0, 0
+		st.Listings[listingKey(account, s.Name)] = &again
 		r.com.mu.Lock()
 		r.com.st = st
 		r.com.mu.Unlock()

@@ -71,8 +71,10 @@ func (s *state) clone() *state {
 	c := *s
 	c.Listings = make(map[string]*listing, len(s.Listings))
 	for k, l := range s.Listings {
-		lc := *l
-		c.Listings[k] = &lc
+		if !l.Done { // what is done stays as it is
+			l = new(*l)
+		}
+		c.Listings[k] = l
 	}
 	c.Slices = make(map[string]*slice, len(s.Slices))
 	for k, l := range s.Slices {

@@ -30,11 +30,11 @@ func (r reading) cursor() string {
 
 // Bounds of a report job.
 const (
-	firstLook   = 2 * time.Second  // between the first two looks
-	lastLook    = time.Minute      // between two looks
+	firstWait   = 2 * time.Second  // from the first look, which is made at once, to the second
+	lastWait    = time.Minute      // between two looks
 	notBegun    = 10 * time.Minute // a job that is still at 0 % then is taken for one that gets nowhere
 	notDone     = 70 * time.Minute // the platform tries for up to an hour by itself
-	notYetThere = 5                // looks at a job that is not there yet, right after it was asked for
+	notYetThere = 6                // looks at a job that is not there yet, right after it was asked for
 )
 
 // Report implements platform.Reporter. The account's and the campaigns' figures come at once, those of ad sets and ads, and what was too much to come at
@@ -52,7 +52,10 @@ func (p *Platform) Report(ctx context.Context, api platform.Caller, s platform.S
 	case at.Job == "":
 		return p.ask(ctx, api, s, at)
 	case !at.Ready:
-		return p.look(ctx, api, s, at)
+		if pr, ready, err := p.look(ctx, api, s, at); !ready {
+			return pr, err
+		}
+		at.Ready = true
 	}
 	return p.rows(ctx, api, s, at, endpointRows, p.path(at.Job, "insights"), url.Values{}, emit)
 }
@@ -166,7 +169,7 @@ func (p *Platform) ask(ctx context.Context, api platform.Caller, s platform.Slic
 		return platform.Progress{}, err
 	}
 	at.Asked = s.Now.UTC()
-	return platform.Progress{Cursor: at.cursor()}, nil // small reports are ready at once
+	return platform.Progress{Cursor: at.cursor()}, nil
 }
 
 // wait puts the next look off, longer each time.
@@ -175,11 +178,11 @@ func (p *Platform) wait(s platform.Slice, at reading, message string) (platform.
 		return platform.Progress{}, &ads.Error{Class: ads.ClassTooLarge, Code: "report_slow", Endpoint: endpointJob, Message: fmt.Sprintf("the report was not done after %s", s.Now.Sub(at.Asked).Round(time.Second))}
 	}
 	at.Looks++
-	return platform.Progress{Cursor: at.cursor(), Wait: min(firstLook<<min(at.Looks-1, 10), lastLook), Message: message}, nil
+	return platform.Progress{Cursor: at.cursor(), Wait: min(firstWait<<min(at.Looks-1, 10), lastWait), Message: message}, nil
 }
 
-// look asks how far a job is.
-func (p *Platform) look(ctx context.Context, api platform.Caller, s platform.Slice, at reading) (platform.Progress, error) {
+// look asks how far a job is, and reports whether its rows can be read.
+func (p *Platform) look(ctx context.Context, api platform.Caller, s platform.Slice, at reading) (pr platform.Progress, ready bool, err error) {
 	var x struct {
 		Status  scalar `json:"async_status"`
 		Percent scalar `json:"async_percent_completion"`
@@ -202,27 +205,29 @@ func (p *Platform) look(ctx context.Context, api platform.Caller, s platform.Sli
 	if _, err := api.Do(ctx, r); err != nil {
 		if e, ok := err.(*ads.Error); ok && e.Code == codeNotThere {
 			if at.Looks < notYetThere {
-				return p.wait(s, at, "the report that was asked for is not there yet")
+				pr, err = p.wait(s, at, "the report that was asked for is not there yet")
+				return pr, false, err
 			}
-			return platform.Progress{}, stale("the report is no longer there", err)
+			return platform.Progress{}, false, stale("the report is no longer there", err)
 		}
-		return platform.Progress{}, err
+		return platform.Progress{}, false, err
 	}
 	percent, _ := strconv.Atoi(string(x.Percent))
 	switch x.Status {
 	case "Job Completed":
 		if percent < 100 {
-			return p.wait(s, at, fmt.Sprintf("the report is said to be complete at %d %%", percent))
+			pr, err = p.wait(s, at, fmt.Sprintf("the report is said to be complete at %d %%", percent))
+			return pr, false, err
 		}
-		at.Ready = true
-		return platform.Progress{Cursor: at.cursor()}, nil
+		return platform.Progress{}, true, nil
 	case "Job Failed", "Job Skipped":
-		return platform.Progress{}, p.failed(s, string(x.Status), string(x.Code), string(x.Sub), string(x.Message))
+		return platform.Progress{}, false, p.failed(s, string(x.Status), string(x.Code), string(x.Sub), string(x.Message))
 	}
 	if percent == 0 && s.Now.Sub(at.Asked) > notBegun {
-		return platform.Progress{}, &ads.Error{Class: ads.ClassTooLarge, Code: "report_stuck", Endpoint: endpointJob, Message: fmt.Sprintf("the report was still at 0 %% after %s", s.Now.Sub(at.Asked).Round(time.Second))}
+		return platform.Progress{}, false, &ads.Error{Class: ads.ClassTooLarge, Code: "report_stuck", Endpoint: endpointJob, Message: fmt.Sprintf("the report was still at 0 %% after %s", s.Now.Sub(at.Asked).Round(time.Second))}
 	}
-	return p.wait(s, at, fmt.Sprintf("the platform prepares the report: %d %%", percent))
+	pr, err = p.wait(s, at, fmt.Sprintf("the platform prepares the report: %d %%", percent))
+	return pr, false, err
 }
 
 // failed is the error of a job that came to nothing: asking for less helps more often than asking again, and where there is no less, it is asked again.
