@@ -121,8 +121,8 @@ func TestTemplateLoads(t *testing.T) {
 		b.WriteString(line)
 	}
 	dir = dirWith(t, map[string]string{DefaultFile: strings.ReplaceAll(b.String(), "/run/secrets/", ""), "globex": "x"})
-	c, err = Load(Options{Dir: dir, Strict: true, Environ: []string{"ACME_URL=https://ads.example.com", "ACME_EMAIL=a@example.com", "ACME_PASSWORD=x", "GLOBEX_EMAIL=g@example.com"}})
-	if err != nil || len(c.Connections) != 2 {
+	c, err = Load(Options{Dir: dir, Strict: true, Environ: []string{"ACME_URL=https://ads.example.com", "ACME_EMAIL=a@example.com", "ACME_PASSWORD=x", "GLOBEX_EMAIL=g@example.com", "META_ACCESS_TOKEN=t", "META_APP_SECRET=s", "GOOGLE_CLIENT_ID=i", "GOOGLE_CLIENT_SECRET=s", "GOOGLE_REFRESH_TOKEN=r"}})
+	if err != nil || len(c.Connections) != 4 {
 		t.Errorf("got %+v, %v", c, err)
 	}
 }

@@ -23,7 +23,6 @@ database: sqlite:adsync.db
 
 # Settings that connections share. What a connection says itself comes first.
 defaults:
-  quota: 10/1m            # requests in any window of that length; several: [10/1m, 5000/1d]; none: no limit is known
   schedule: every 15m     # for "adsync serve"; or cron in UTC: "*/15 * * * *"
   # page_size: 10         # campaigns that a page is asked for
   # per_campaign_sync: true   # false: list and store only
@@ -39,6 +38,7 @@ clients:
         credentials:
           email: ${ACME_EMAIL}
           password: ${ACME_PASSWORD}     # or file:/run/secrets/acme, vault:secret/data/acme#password; docs/secrets.md
+        quota: 10/1m                     # requests in any window of that length; several: [10/1m, 5000/1d]; none: no limit is known
         # x_client_id: acme              # the X-Client-ID; the client's id where it is not given; "": not sent
 
   # - id: globex
@@ -50,6 +50,19 @@ clients:
   #         email: ${GLOBEX_EMAIL}
   #         password: file:/run/secrets/globex
   #       quota: none
+  #     - platform: meta                 # docs/platforms.md; "adsync auth meta" gets the token
+  #       app_id: "123456789012345"
+  #       credentials:
+  #         access_token: ${META_ACCESS_TOKEN}
+  #         app_secret: ${META_APP_SECRET}
+  #       since: 2026-01-01              # the first day of daily figures
+  #     - platform: google_ads           # "adsync auth google" gets the refresh token
+  #       credentials:
+  #         client_id: ${GOOGLE_CLIENT_ID}
+  #         client_secret: ${GOOGLE_CLIENT_SECRET}
+  #         refresh_token: ${GOOGLE_REFRESH_TOKEN}
+  #       accounts:
+  #         exclude: ["*test*"]
 `
 
 // EnvExample is the content of .env.example.
