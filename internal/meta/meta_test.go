@@ -198,3 +198,26 @@ func TestTokens(t *testing.T) {
 		}
 	})
 }
+
+// A report that the platform makes at once is read at once, and one that takes its time is not asked about more than that is worth.
+func TestFirstLook(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		job          time.Duration
+		least, under time.Duration
+	}{
+		{"made at once", 0, 0, time.Second},
+		{"made in a second", time.Second, 2 * time.Second, 3 * time.Minute},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			play(t, func(w *sim.Config) { w.Accounts, w.JobTime = 1, c.job }, meta.Options{}, func(b *platformtest.Bed, _ *sim.Server) {
+				begin := time.Now()
+				b.Complete()
+				if took := time.Since(begin); took < c.least || took >= c.under {
+					b.Errorf("the run took %s of the platform's time, want %s to %s", took, c.least, c.under)
+				}
+				b.Holds()
+			})
+		})
+	}
+}
