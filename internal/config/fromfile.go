@@ -363,7 +363,7 @@ func (l *loader) connection(at setting, id string, defaults map[string]setting, 
 	given := func(name string) bool { return s[name].node != nil || defaults[name].node != nil }
 	if platform.missing != nil {
 		if field, message, cure := platform.missing(given); field != "" {
-			l.r.at(at.node.at, join(at.path, field), "", message, cure)
+			l.r.at(at.node.at, strings.ReplaceAll(join(at.path, field), `"`, ""), "", message, cure)
 		}
 	}
 	for i := range platform.Fields {

@@ -8,8 +8,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"adsync/internal/ads"
+	"adsync/internal/quota"
 	"adsync/internal/secret"
 )
 
@@ -120,7 +122,16 @@ func googleads() PlatformOptions {
 		Help: "Whether accounts that are not enabled are read too. Test accounts are such.",
 	}, boolean, func(c *Connection, v any) { c.Network.Inactive = v.(bool) }))
 	f = append(f, figureFields("30")...)
-	return PlatformOptions{Name: GoogleAds, Title: "Google Ads API", Fields: append(f, sendingFields()...), missing: func(given func(string) bool) (name, message, cure string) {
+	f = append(f, sendingFields()...)
+	f = append(f, field(Field{
+		Name: "access_level", Implied: "no limit is known beforehand", Example: "basic",
+		Help: "The access level of the Cloud project, which says how many operations it has per day: test and basic 15,000, explorer 2,880, standard no limit. They are counted as `quota: [15000/1d]` would, where no quota is given.",
+	}, word("test", "explorer", "basic", "standard"), func(c *Connection, v any) {
+		if n := operations[v.(string)]; n > 0 && len(c.Quota) == 0 {
+			c.Quota = []quota.Limit{{N: n, Window: 24 * time.Hour}}
+		}
+	}))
+	return PlatformOptions{Name: GoogleAds, Title: "Google Ads API", Fields: f, missing: func(given func(string) bool) (name, message, cure string) {
 		if given("credentials.service_account") {
 			return "", "", ""
 		}
@@ -132,6 +143,9 @@ func googleads() PlatformOptions {
 		return "", "", ""
 	}}
 }
+
+// operations are those that a project of an access level has in any 24 hours.
+var operations = map[string]int{"test": 15_000, "explorer": 2_880, "basic": 15_000}
 
 func urlField(def string) Field {
 	return field(Field{Name: "url", Default: def, Example: "http://localhost:3002", Help: "Where the API is."}, baseURL, func(c *Connection, v any) { c.URL = v.(string) })
