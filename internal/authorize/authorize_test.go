@@ -128,7 +128,8 @@ func TestRefused(t *testing.T) {
 				if x.fault != "" {
 					faults = []string{x.fault}
 				}
-				p, app, _ := onMeta(t)
+				var p authorize.Provider
+				var app authorize.App
 				if on == "meta" {
 					p, app, _ = onMeta(t, faults...)
 				} else {
