@@ -17,13 +17,18 @@ import (
 
 // accounts brings all ad accounts up to date, several side by side. One that is refused, or whose data cannot be read, is kept as a failure, and the
 // others go on; what would meet all of them ends the listing.
-func (r *run) accounts(ctx context.Context) error {
+//
+// Where only is given, all others are left alone.
+func (r *run) accounts(ctx context.Context, only map[string]bool) error {
 	group, inner := errgroup.WithContext(ctx)
 	group.SetLimit(r.o.MaxAccounts)
 	met := map[string]bool{}
 	var listed error
 	var later deferrals
 	for acc, err := range r.o.Platform.Accounts(ctx, r.o.API) {
+		if only != nil && acc.ID != "" && !only[acc.ID] {
+			continue
+		}
 		if err != nil && acc.ID != "" && ctx.Err() == nil && aboutAccount(err) {
 			if err := r.keepFault(ads.StreamAccounts, acc.ID, acc, nil, err, nil, fmt.Sprintf("account %s: %s", nameOf(acc), err)); err != nil {
 				listed = err
@@ -49,6 +54,18 @@ func (r *run) accounts(ctx context.Context) error {
 	}
 	if listed != nil || ctx.Err() != nil {
 		return listed
+	}
+	if only != nil {
+		for id := range only {
+			if met[id] {
+				continue
+			}
+			why := "account " + ads.Printable(id, 80) + " is not listed any more, or not wanted: what failed there cannot be tried"
+			if err := r.com.sendWait(op{alone: true, change: func(st *state) { st.wrong(why) }}); err != nil {
+				return err
+			}
+		}
+		return later.earliest()
 	}
 	if len(met) == 0 {
 		const message = "the credentials can read no ad account that is wanted"
@@ -90,6 +107,27 @@ func (d *deferrals) earliest() error {
 		return nil
 	}
 	return d.first
+}
+
+// failedAccounts brings the accounts up to date in which something failed that is to be tried again: the account itself, a slice of its figures, or a record,
+// which is had anew since it may have changed.
+func (r *run) failedAccounts(ctx context.Context) error {
+	r.setPhase("retrying failures")
+	ids := make([]int64, len(r.o.Retry))
+	for i := range ids {
+		ids[i] = r.o.Retry[i].ID
+	}
+	only := map[string]bool{}
+	for f, err := range r.o.Store.Failures(ctx, store.FailureFilter{ClientID: r.o.Ref.ClientID, Connection: r.o.Ref.Connection, IDs: ids}) {
+		if err != nil {
+			return err
+		}
+		only[f.Account] = true
+	}
+	if len(only) == 0 {
+		return nil
+	}
+	return r.accounts(ctx, only)
 }
 
 // resolveGone ends the failures of accounts that a whole listing does not name any more: nobody will read them again.

@@ -169,6 +169,7 @@ type books struct {
 	p     *ledgered
 	since ads.Date
 	seen  []observe.Data
+	retry []store.Failure
 }
 
 var tokyo = time.FixedZone("JST", 9*3600)
@@ -187,7 +188,7 @@ func newBooks(t testing.TB) *books {
 func (b *books) run() engine.Summary {
 	var mu sync.Mutex
 	return engine.Run(b.t.Context(), engine.Options{
-		Ref: ads.Ref{ClientID: "acme", Connection: "ledgered"}, Platform: b.p, API: noAPI{}, Store: b.st, Since: b.since,
+		Ref: ads.Ref{ClientID: "acme", Connection: "ledgered"}, Platform: b.p, API: noAPI{}, Store: b.st, Since: b.since, Retry: b.retry,
 		Observer: observe.Func(func(e observe.Event) {
 			mu.Lock()
 			b.seen = append(b.seen, e.Data)
@@ -306,6 +307,42 @@ func TestReportsTooLarge(t *testing.T) {
 		if s := b.run(); s.Outcome != ads.Complete {
 			t.Fatalf("%+v", s)
 		}
+		b.check(t, b.since)
+	})
+}
+
+// What failed in an account is tried again alone, with all that it takes, and no other account is read for it.
+func TestReportsRetried(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBooks(t)
+		defer b.st.Close()
+		b.p.denied = "a1"
+		if s := b.run(); s.Outcome != ads.Partial {
+			t.Fatalf("%+v", s)
+		}
+		open := func() (out []store.Failure) {
+			for f, err := range b.st.Failures(t.Context(), store.FailureFilter{}) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				out = append(out, f)
+			}
+			return out
+		}
+		b.retry = open()
+		if s := b.run(); s.Outcome != ads.Partial || len(open()) != 1 || open()[0].Attempts <= b.retry[0].Attempts-1 || open()[0].Class != ads.ClassDenied {
+			t.Fatalf("still denied: %+v, %+v", s, open())
+		}
+		b.p.denied, b.p.reads = "", map[string]int{}
+		if s := b.run(); s.Outcome != ads.Complete || s.Err != nil || len(open()) != 0 {
+			t.Fatalf("granted: %+v, %+v", s, open())
+		}
+		for slice, n := range b.p.reads {
+			if n != 1 {
+				t.Errorf("%s was read %d times, also for the account that was well", slice, n)
+			}
+		}
+		b.retry = nil
 		b.check(t, b.since)
 	})
 }

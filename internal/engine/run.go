@@ -237,12 +237,15 @@ func (r *run) holdsFailed() bool {
 
 // list reads every account's listings, one page after the other.
 func (r *run) list(ctx context.Context) error {
-	if len(r.o.Retry) > 0 {
+	switch {
+	case len(r.o.Retry) > 0 && r.spec.Accounts:
+		return r.failedAccounts(ctx)
+	case len(r.o.Retry) > 0:
 		return r.seed(ctx)
 	}
 	r.setPhase("reading accounts")
 	if r.spec.Accounts {
-		return r.accounts(ctx)
+		return r.accounts(ctx, nil)
 	}
 	for acc, err := range r.o.Platform.Accounts(ctx, r.o.API) {
 		if err != nil {

@@ -94,9 +94,6 @@ func explain(err error, query string) error {
 	return &out
 }
 
-// Decode implements platform.Decoder.
-func (p *Platform) Decode(t platform.Task, raw []byte) ads.Record { return readEntity(t, raw, 0, 0) }
-
 // entityRow is a row of any stream.
 type entityRow struct {
 	Campaign struct {

@@ -199,12 +199,3 @@ func TestStep(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
-
-// What is kept with a failure can be read again.
-func TestDecode(t *testing.T) {
-	p := made(t, Options{})
-	r := p.Decode(task(ads.StreamAdGroups, ""), []byte(`{"adGroup":{"id":"33","name":"G","status":"ENABLED"},"campaign":{"id":"1"}}`))
-	if r.Problem != nil || r.ID != "33" || r.CampaignID != "1" || r.Status != ads.StatusActive {
-		t.Errorf("%+v", r)
-	}
-}

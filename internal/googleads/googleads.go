@@ -70,7 +70,7 @@ type Options struct {
 	Stream          bool     // read figures by searchStream: a slice in one answer, without page tokens, instead of pages
 }
 
-// Platform implements platform.Reporter, platform.Decoder and platform.Authenticator.
+// Platform implements platform.Reporter and platform.Authenticator.
 type Platform struct {
 	o      Options
 	spec   platform.Spec
@@ -86,7 +86,6 @@ type Platform struct {
 
 var (
 	_ platform.Reporter      = (*Platform)(nil)
-	_ platform.Decoder       = (*Platform)(nil)
 	_ platform.Authenticator = (*Platform)(nil)
 )
 

@@ -85,13 +85,6 @@ func (p *Platform) Step(ctx context.Context, api platform.Caller, t platform.Tas
 	return next, nil
 }
 
-// Decode implements platform.Decoder.
-func (p *Platform) Decode(t platform.Task, raw []byte) ads.Record {
-	return readEntity(t, edges[t.Stream], raw, 0, time.Now())
-}
-
-var _ platform.Decoder = (*Platform)(nil)
-
 // readEntity makes an entity of a row. What cannot be used is a problem that names the field; a value that is only beside the point is left out.
 func readEntity(t platform.Task, e edge, row []byte, pos int, now time.Time) ads.Record {
 	var x struct {

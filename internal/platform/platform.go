@@ -39,7 +39,8 @@ type Follower interface {
 	Follow(ctx context.Context, api Caller, t Task, id string) error
 }
 
-// Decoder is a Platform that can read one record again from the JSON kept with a failure, so that it can be retried alone.
+// Decoder is a Platform without ad accounts of its own that can read one record again from the JSON kept with a failure, so that it can be retried alone.
+// With accounts, the account is read again: what a record means depends on it.
 type Decoder interface {
 	Platform
 	Decode(t Task, raw []byte) ads.Record
