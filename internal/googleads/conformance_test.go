@@ -85,7 +85,7 @@ func conformance(t *testing.T, stream bool) {
 	day := fails("the day's operations", 429, "quotaError", "RESOURCE_EXHAUSTED", ads.ClassThrottled)
 	day.Whole, day.Wait = true, 30*time.Minute
 	platformtest.Run(t, platformtest.Subject{
-		Start: start, Passing: passing,
+		Start: start, Passing: passing, Brief: stream,
 		Replies: []platformtest.Reply{
 			{Name: "a page", Endpoint: "report", Status: 200, Body: `{"results":[]}`},
 			{Name: "html of the edge", Endpoint: "report", Status: 502, Body: `<html>`, Class: ads.ClassTransient},

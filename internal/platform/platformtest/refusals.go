@@ -112,7 +112,7 @@ func partial(t *testing.T, s Subject) {
 		b.complete()
 		all = b.requests.Load()
 	})
-	for n := int64(1); n < all; n += max(1, all/8) {
+	for n := int64(1); n < all; n += max(1, all/4) {
 		t.Run(fmt.Sprintf("%d of %d", n, all), func(t *testing.T) {
 			onBed(t, s, nil, func(b *bed) {
 				b.complete()
